@@ -6,3 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod neighbour;
+pub mod vip;
