@@ -9,7 +9,8 @@ use crate::neighbour::Link;
 /// Marks an address as added by this program (IFA_PROTO, Linux 5.18 and later), so that it is
 /// recognised after a restart. 76 is `L`; the kernel uses 1 to 3, and the routing daemons that give
 /// their route protocol number to addresses too (keepalived 18) are listed in iproute2's
-/// `rt_protos`, where 76 is free.
+/// `rt_protos`, where 76 is free. An older kernel drops the mark: after a restart the address then
+/// counts as the machine's own, works, and stays until the administrator removes it.
 pub const ADDRESS_PROTOCOL: u8 = 76;
 
 /// The wanted VIPs, and for each the device if the configuration names one.
