@@ -77,6 +77,30 @@ fn a_moved_mac_is_told_as_soon_as_the_new_holder_announces_it() {
 }
 
 #[test]
+fn a_silent_neighbour_keeps_its_mac_and_is_doubted_until_it_answers() {
+    let lab = Lab::new();
+    // Milliseconds between the kernel's attempts; 1 s unless told otherwise.
+    lab.ip("ntable change name arp_cache dev lb0 retrans 100");
+    let expected = peer_hop(&lab);
+    let lladdr = lab.peer_mac().map(|byte| format!("{byte:02x}")).join(":");
+    lab.run(|| async {
+        let mut control = Control::watching(&["192.0.2.10"]);
+        control.until_told("192.0.2.10", "a next hop", Result::is_ok).await.unwrap();
+        let doubt = |control: &Control| control.machine.status(ip("192.0.2.10")).unwrap().doubt.clone();
+        assert_eq!(doubt(&control), None);
+
+        lab.peer_ip("addr del 192.0.2.10/24 dev peer0");
+        lab.ip(&format!("neigh replace 192.0.2.10 lladdr {lladdr} dev lb0 nud probe"));
+        let silent = Problem::Unresolved { device: "lb0".into(), address: ip("192.0.2.10") };
+        control.until("doubt", |control| doubt(control) == Some(silent.clone())).await;
+        assert_eq!(control.told[&ip("192.0.2.10")], Ok(expected), "the MAC stays in use");
+
+        lab.peer_ip("addr add 192.0.2.10/24 dev peer0");
+        control.until("trust", |control| doubt(control).is_none()).await;
+    });
+}
+
+#[test]
 fn a_gateway_is_resolved_and_a_changed_route_followed() {
     let lab = Lab::new();
     lab.peer_ip("addr add 192.0.2.11/24 dev peer0");

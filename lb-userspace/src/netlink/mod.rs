@@ -8,6 +8,14 @@
 //! it, and stay in that namespace. Requests go straight to the kernel, which answers before it
 //! returns: a control loop may await them one by one.
 //!
+//! The loop that owns them all:
+//! - drains [`lb_core::neighbour::Neighbours::poll_action`] into [`Netlink::perform`], and gives the
+//!   inputs that come back to the machine;
+//! - on [`Event::Neighbour`] gives the input to the machine, on [`Event::HostChanged`] reads
+//!   [`Netlink::host`], plans the VIPs, and carries the plan out with [`Netlink::perform_vip`];
+//! - sends what [`lb_core::vip::Announcer`] yields with [`Netlink::announce`];
+//! - sleeps until the earliest deadline of the machines.
+//!
 //! `netlink-sys` and the packet crates are used without a connection layer over them, because a
 //! receive overrun has to be seen (and answered by a resync), and queues have to be bounded.
 

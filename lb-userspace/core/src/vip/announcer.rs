@@ -2,9 +2,12 @@
 //!
 //! In: VIPs that came up or went away, and `now`. Out: announcements to be sent. Absent: the frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use super::Holder;
+use crate::neighbour::Link;
 
 /// Times a VIP is announced: any one may be lost, and RFC 4861 section 10 allows three
 /// (MAX_NEIGHBOR_ADVERTISEMENT).
@@ -19,6 +22,17 @@ pub struct Announcement {
     pub ifindex: u32,
     /// The VIP.
     pub address: IpAddr,
+}
+
+/// The VIPs of ours to announce after links changed: those on a device that came up or got another
+/// MAC, whose network segment may have forgotten them or know the wrong one.
+#[must_use]
+pub fn disturbed(holders: &BTreeMap<IpAddr, Holder>, before: &[Link], after: &[Link]) -> Vec<Announcement> {
+    let as_before =
+        |link: &&Link| before.iter().any(|old| old.ifindex == link.ifindex && old.up && old.mac == link.mac);
+    let disturbed: BTreeSet<u32> = after.iter().filter(|link| link.up && !as_before(link)).map(|l| l.ifindex).collect();
+    let ours = holders.iter().filter(|(_, holder)| holder.ours && disturbed.contains(&holder.ifindex));
+    ours.map(|(&address, holder)| Announcement { ifindex: holder.ifindex, address }).collect()
 }
 
 /// Repeats announcements: at once, then twice a second apart. Holds at most one schedule per VIP.

@@ -9,5 +9,5 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use announcer::{ANNOUNCEMENT_INTERVAL, ANNOUNCEMENTS, Announcement, Announcer};
+pub use announcer::{ANNOUNCEMENT_INTERVAL, ANNOUNCEMENTS, Announcement, Announcer, disturbed};
 pub use plan::{ADDRESS_PROTOCOL, Action, Holder, Plan, Present, Problem, Wanted, plan};

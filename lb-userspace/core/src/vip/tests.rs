@@ -227,3 +227,29 @@ fn a_vip_that_moves_while_announced_starts_again_on_the_new_device() {
     assert_eq!(drain(&mut announcer), [Announcement { ifindex: ETH1, address: ip("192.0.2.9") }]);
     assert_eq!(announcer.next_deadline(), Some(start + Duration::from_millis(1500)));
 }
+
+#[test]
+fn vips_of_ours_are_announced_when_their_link_comes_back_or_gets_another_mac() {
+    let up = link(ETH0, "eth0");
+    let down = Link { up: false, ..up.clone() };
+    let other_mac = Link { mac: Some([4; 6]), ..up.clone() };
+    let holders = [
+        (ip("192.0.2.9"), Holder { ifindex: ETH0, ours: true }),
+        (ip("192.0.2.10"), Holder { ifindex: ETH0, ours: false }),
+        (ip("192.0.2.11"), Holder { ifindex: ETH1, ours: true }),
+    ];
+    let cases = [
+        (vec![down.clone()], up.clone(), true),
+        (vec![], up.clone(), true),
+        (vec![up.clone()], other_mac, true),
+        (vec![up.clone()], up.clone(), false),
+        (vec![up], down, false),
+    ];
+    for (mut before, after, announced) in cases {
+        before.push(link(ETH1, "eth1"));
+        let after = [after, link(ETH1, "eth1")];
+        let expected = announced.then_some(Announcement { ifindex: ETH0, address: ip("192.0.2.9") });
+        let found = disturbed(&holders.into(), &before, &after);
+        assert_eq!(found, Vec::from_iter(expected), "{before:?} to {after:?}");
+    }
+}
