@@ -235,6 +235,14 @@ fn a_known_mac_outlives_silence_and_the_doubt_is_told() {
 }
 
 #[test]
+fn a_silent_neighbour_that_answers_with_the_same_mac_is_trusted_again() {
+    let mut bench = Bench::resolved(HOST);
+    bench.neighbour(ETH0, HOST, None, NeighbourState::Failed);
+    let actions = bench.neighbour(ETH0, HOST, Some(MAC_A), NeighbourState::Reachable);
+    assert_eq!(actions, [Action::Doubted { address: ip(HOST), problem: None }]);
+}
+
+#[test]
 fn a_collected_entry_is_asked_for_without_doubt() {
     let mut bench = Bench::resolved(HOST);
     let gone = Input::NeighbourGone { ifindex: ETH0, address: ip(HOST) };
@@ -356,8 +364,9 @@ fn vlan_devices_map_to_the_physical_one_and_their_tags() {
         vlan(4, "p", ETH0, 0),
         service,
         vlan(6, "s.200", 5, 200),
+        vlan(7, "p.8", 4, 8),
     ];
-    let cases = [(3, 7, 0, false), (4, 0, 0, false), (5, 100, 0, true), (6, 100, 200, true)];
+    let cases = [(3, 7, 0, false), (4, 0, 0, false), (5, 100, 0, true), (6, 100, 200, true), (7, 8, 0, false)];
     for (ifindex, outer_vlan, inner_vlan, service_tag) in cases {
         let mut bench = Bench::new(links.clone());
         bench.watch(&[HOST]);
