@@ -1,1 +1,10 @@
+//! The datapath on the host: a frame in a vector, tables in memory, and a builder of frames.
+//! Simple on purpose: these are the reference that the kernel's behaviour is compared with.
 
+mod builder;
+mod packet;
+mod tables;
+
+pub use builder::{PacketBuilder, checksum};
+pub use packet::MemPacket;
+pub use tables::MemTables;
