@@ -1,23 +1,27 @@
-//! Tells the compiler where the BPF object lies that lbd embeds.
+//! Tells the compiler where the BPF objects lie that lbd embeds.
 //!
-//! In: `LB_EBPF_OBJECT`, or where `cargo xtask build-ebpf` puts it. Out: the same variable, absolute,
-//! for `include_bytes_aligned!(env!("LB_EBPF_OBJECT"))`. Absent: compiling it, which takes another compiler.
+//! In: `LB_BPF_DIR`, or where `cargo xtask build-ebpf` puts them. Out: the path of each object, absolute,
+//! for `include_bytes_aligned!(env!(...))`. Absent: compiling them, which takes another compiler.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-const OBJECT: &str = "LB_EBPF_OBJECT";
+const DIRECTORY: &str = "LB_BPF_DIR";
+const OBJECTS: [(&str, &str); 2] = [("LB_EBPF_OBJECT", "lb-ebpf.o"), ("LB_CLOCK_OBJECT", "clock.o")];
 
 fn main() {
-    println!("cargo::rerun-if-env-changed={OBJECT}");
+    println!("cargo::rerun-if-env-changed={DIRECTORY}");
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new("."));
     // Joining an absolute path gives that path.
-    let object = root.join(env::var_os(OBJECT).unwrap_or_else(|| "target/bpf/lb-ebpf.o".into()));
-    println!("cargo::rerun-if-changed={}", object.display());
-    if object.is_file() {
-        println!("cargo::rustc-env={OBJECT}={}", object.display());
-    } else {
-        println!("cargo::error=run `cargo xtask build-ebpf` first: the BPF object {} is missing", object.display());
+    let directory = root.join(env::var_os(DIRECTORY).unwrap_or_else(|| "target/bpf".into()));
+    for (variable, file) in OBJECTS {
+        let object = directory.join(file);
+        println!("cargo::rerun-if-changed={}", object.display());
+        if object.is_file() {
+            println!("cargo::rustc-env={variable}={}", object.display());
+        } else {
+            println!("cargo::error=run `cargo xtask build-ebpf` first: the BPF object {} is missing", object.display());
+        }
     }
 }

@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "atomic additions on maps have no stable name on the BPF target")]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod log;
 mod packet;

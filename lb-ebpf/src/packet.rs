@@ -1,12 +1,35 @@
 //! A frame between `data` and `data_end`, read and written by value.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::datapath::{Packet, Truncated};
+use lb_common::wire::Words;
 
 /// The frame of an XDP context.
 pub struct XdpPacket<'c> {
     ctx: &'c XdpContext,
+}
+
+/// Loads a number from `pointer`, at any alignment. Rust has no other way to say this: a load
+/// through `*const u32` promises an alignment that IP headers do not have, and an unaligned read
+/// is compiled byte by byte. The kernel allows it on every machine with efficient unaligned access.
+macro_rules! load {
+    ($size:literal, $pointer:expr, $offset:expr) => {{
+        let value: u64;
+        // SAFETY: the caller proved that the bytes are there; nothing is written.
+        unsafe {
+            asm!(
+                concat!("{value} = *(", $size, " *)({pointer} + {offset})"),
+                value = lateout(reg) value,
+                pointer = in(reg) $pointer,
+                offset = const $offset,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        value
+    }};
 }
 
 impl<'c> XdpPacket<'c> {
@@ -16,19 +39,32 @@ impl<'c> XdpPacket<'c> {
         Self { ctx }
     }
 
-    /// Where `N` bytes at `at` are, if the frame holds them. The comparison is written the way the
-    /// verifier recognises a bounds check.
+    /// `xdp_md.data`. The field is 32 bits wide and the kernel replaces its load by one of a
+    /// pointer; the compiler must treat it as 64 bits, or it cuts the pointer when it spills it.
     #[inline(always)]
-    fn at<const N: usize>(&self, at: usize) -> Result<*mut u8, Truncated> {
-        let start = self.ctx.data() + at;
-        if start + N > self.ctx.data_end() { Err(Truncated) } else { Ok(start as *mut u8) }
+    fn start(&self) -> usize {
+        load!("u32", self.ctx.ctx, 0) as usize
+    }
+
+    /// `xdp_md.data_end`.
+    #[inline(always)]
+    fn end(&self) -> usize {
+        load!("u32", self.ctx.ctx, 4) as usize
+    }
+
+    /// Where `bytes` bytes at `at` are, if the frame holds them. The comparison is written the way
+    /// the verifier recognises a bounds check.
+    #[inline(always)]
+    fn at(&self, at: usize, bytes: usize) -> Result<usize, Truncated> {
+        let start = self.start() + at;
+        if start + bytes > self.end() { Err(Truncated) } else { Ok(start) }
     }
 }
 
 impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn length(&self) -> u32 {
-        (self.ctx.data_end() - self.ctx.data()) as u32
+        (self.end() - self.start()) as u32
     }
 
     #[inline(always)]
@@ -37,31 +73,41 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, at: usize) -> Result<[u8; N], Truncated> {
-        let start = self.at::<N>(at)?;
-        let mut bytes = [0; N];
+    fn load<const N: usize>(&self, at: usize) -> Result<Words<N>, Truncated> {
+        let start = self.at(at, 4 * N)?;
+        let mut words = [0; N];
         let mut i = 0;
-        while i + 2 <= N {
-            // SAFETY: `at` proved that N bytes from `start` lie before data_end. The frame begins
-            // at an even address and every offset is even, so 16 bits are aligned.
-            let pair = unsafe { start.add(i).cast::<u16>().read() }.to_ne_bytes();
-            bytes[i] = pair[0];
-            bytes[i + 1] = pair[1];
-            i += 2;
+        while i < N {
+            words[i] = load!("u32", start + 4 * i, 0) as u32;
+            i += 1;
         }
-        Ok(bytes)
+        Ok(Words(words))
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Truncated> {
-        let start = self.at::<N>(at)?;
+    fn store<const N: usize>(&mut self, at: usize, words: Words<N>) -> Result<(), Truncated> {
+        let start = self.at(at, 4 * N)?;
         let mut i = 0;
-        while i + 2 <= N {
-            // SAFETY: as in `load`; no reference into the frame is alive.
-            unsafe { start.add(i).cast::<u16>().write(u16::from_ne_bytes([bytes[i], bytes[i + 1]])) };
-            i += 2;
+        while i < N {
+            // SAFETY: `at` proved that the bytes are there; no reference into the frame is alive.
+            // As in `load`, the alignment is not known.
+            unsafe {
+                asm!(
+                    "*(u32 *)({pointer} + 0) = {value}",
+                    pointer = in(reg) start + 4 * i,
+                    value = in(reg) u64::from(words.0[i]),
+                    options(nostack, preserves_flags),
+                );
+            }
+            i += 1;
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn load_be16(&self, at: usize) -> Result<u16, Truncated> {
+        let start = self.at(at, 2)?;
+        Ok((load!("u16", start, 0) as u16).to_be())
     }
 
     #[inline(always)]

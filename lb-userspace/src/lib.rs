@@ -1,1 +1,4 @@
+//! The shells of the load balancer: what touches the kernel, the network and the administrator.
+//! Decisions are in `lb_core`.
 
+pub mod dataplane;

@@ -11,14 +11,21 @@ pub struct Address {
 }
 
 impl Address {
-    /// From the four bytes of an IPv4 address.
+    /// From the bytes of an IPv4 address.
     #[inline(always)]
     #[must_use]
-    pub const fn v4(o: [u8; 4]) -> Self {
-        Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, o[0], o[1], o[2], o[3]] }
+    pub fn v4(octets: [u8; 4]) -> Self {
+        Self::v4_word(u32::from_ne_bytes(octets))
     }
 
-    /// From the sixteen bytes of an IPv6 address.
+    /// From an IPv4 address as a word in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub fn v4_word(word: u32) -> Self {
+        Self::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), word])
+    }
+
+    /// From the bytes of an IPv6 address.
     #[inline(always)]
     #[must_use]
     pub const fn v6(octets: [u8; 16]) -> Self {
@@ -46,20 +53,21 @@ impl Address {
         ]
     }
 
-    /// The inverse of [`Self::words`].
+    /// The inverse of [`Self::words`]. Words stay whole all the way, so that the kernel program
+    /// stores four of them and not sixteen bytes.
     #[inline(always)]
     #[must_use]
-    pub const fn from_words(w: [u32; 4]) -> Self {
-        let (a, b, c, d) = (w[0].to_ne_bytes(), w[1].to_ne_bytes(), w[2].to_ne_bytes(), w[3].to_ne_bytes());
-        Self {
-            octets: [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]],
-        }
+    pub fn from_words(words: [u32; 4]) -> Self {
+        let bytes = words.map(u32::to_ne_bytes);
+        let mut octets = [0; 16];
+        octets.copy_from_slice(bytes.as_flattened());
+        Self { octets }
     }
 
     /// The bits that are also in `mask`: the client's network.
     #[inline(always)]
     #[must_use]
-    pub const fn masked(&self, mask: &Self) -> Self {
+    pub fn masked(&self, mask: &Self) -> Self {
         let (a, m) = (self.words(), mask.words());
         Self::from_words([a[0] & m[0], a[1] & m[1], a[2] & m[2], a[3] & m[3]])
     }

@@ -11,25 +11,18 @@ use crate::abi::{Flow, FlowKey, FlowState, Server, ServerId, Ticks};
 
 /// Where the packet goes. Flows are looked up first: an established one costs one lookup.
 #[inline(always)]
-pub(super) fn route<'t, T: Tables>(
-    tables: &'t T,
-    key: &FlowKey,
-    transport: &Transport,
-) -> Result<Route<'t>, Verdict> {
+pub(super) fn route<'t, T: Tables>(tables: &'t T, key: &FlowKey, transport: &Transport) -> Result<Route<'t>, Verdict> {
     let now = tables.now();
-    if let Some(entry) = tables.flow(key) {
+    let entry = tables.flow(key);
+    if let Some(entry) = &entry {
         let flow = entry.read();
         if let Some(server) = held_server(tables, flow.server, flow.generation)
             && !reopens(&flow, transport)
         {
-            keep(tables, key, &entry, &flow, transport, now);
+            keep(tables, key, entry, &flow, transport, now);
             return Ok(route_to(flow.server, server, Reason::Established));
         }
-        let placement = select::place(tables, key, transport, now)?;
-        entry.update(|flow| *flow = placement.flow);
-        return Ok(opened(tables, key, &placement));
-    }
-    if let Some(entry) = tables.pending_flow(key) {
+    } else if let Some(entry) = tables.pending_flow(key) {
         let flow = entry.read();
         if let Some(server) = held_server(tables, flow.server, flow.generation) {
             let reason = answer(tables, key, &entry, flow, transport, now);
@@ -37,8 +30,10 @@ pub(super) fn route<'t, T: Tables>(
         }
     }
     let placement = select::place(tables, key, transport, now)?;
-    if placement.tracked {
-        tables.insert_pending_flow(key, &placement.flow);
+    match &entry {
+        Some(entry) => entry.update(|flow| *flow = placement.flow),
+        None if placement.tracked => tables.insert_pending_flow(key, &placement.flow),
+        None => {}
     }
     Ok(opened(tables, key, &placement))
 }
@@ -70,14 +65,7 @@ fn opened<'t, T: Tables>(tables: &T, key: &FlowKey, placement: &Placement<'t>) -
 /// A packet of an established flow. Writes only what changes, so that CPUs that share a flow do
 /// not fight for its cache line.
 #[inline(always)]
-fn keep<T: Tables>(
-    tables: &T,
-    key: &FlowKey,
-    entry: &T::Flow,
-    flow: &Flow,
-    transport: &Transport,
-    now: Ticks,
-) {
+fn keep<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Flow, flow: &Flow, transport: &Transport, now: Ticks) {
     let state = next_state(flow.state, transport);
     if state != flow.state {
         entry.update(|flow| flow.state = state);

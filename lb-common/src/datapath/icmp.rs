@@ -4,8 +4,8 @@
 use super::parse::{Header, Link};
 use super::select;
 use super::{Entry, Packet, Reason, Route, Tables, Truncated, Verdict, deliver, held_server};
-use crate::abi::{Address, FlowKey};
-use crate::wire::{be16, icmp, ipv4, ipv6, protocol};
+use crate::abi::{Address, FlowKey, Server, ServerId};
+use crate::wire::{icmp, ipv4, ipv6, protocol};
 
 #[inline(always)]
 pub(super) fn forward<P: Packet, T: Tables>(
@@ -17,18 +17,19 @@ pub(super) fn forward<P: Packet, T: Tables>(
     if header.fragment.is_later() {
         return Err(Verdict::pass(Reason::Icmp));
     }
-    let Ok(start) = packet.load::<2>(header.transport) else {
+    let Ok(start) = packet.load_be16(header.transport) else {
         return Err(Verdict::pass(Reason::Icmp));
     };
+    let kind = (start >> 8) as u8;
     let unknown = Verdict::pass(Reason::IcmpErrorUnknown);
     let quoted = header.transport + icmp::HEADER;
     let key = if header.protocol == protocol::ICMP {
-        if !icmp::is_error(start[0]) {
+        if !icmp::is_error(kind) {
             return Err(Verdict::pass(Reason::Icmp));
         }
         quoted_v4(packet, quoted)
     } else {
-        if start[0] >= icmp::V6_INFORMATIONAL {
+        if kind >= icmp::V6_INFORMATIONAL {
             return Err(Verdict::pass(Reason::Icmp));
         }
         quoted_v6(packet, quoted)
@@ -38,20 +39,21 @@ pub(super) fn forward<P: Packet, T: Tables>(
     if key.vip != header.destination {
         return Err(unknown);
     }
-    let (id, server) = owner(tables, &key).ok_or(unknown)?;
+    let (id, server) = owner(tables, &key);
+    let Some(server) = server else { return Err(unknown) };
     deliver(packet, tables, link, &Route { id, server, reason: Reason::IcmpError, new_flow: false })
 }
 
 /// The server that the flow is with, or would be with if nobody remembers it.
 #[inline(always)]
-fn owner<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(u32, &'t crate::abi::Server)> {
+fn owner<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t Server>) {
     let flow = match tables.flow(key) {
         Some(flow) => Some(flow),
         None => tables.pending_flow(key),
     };
     if let Some(flow) = flow {
         let flow = flow.read();
-        return held_server(tables, flow.server, flow.generation).map(|server| (flow.server, server));
+        return (flow.server, held_server(tables, flow.server, flow.generation));
     }
     select::without_record(tables, key)
 }
@@ -59,24 +61,20 @@ fn owner<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(u32, &'t crate:
 /// The flow whose reply is quoted: the server's packet names VIP and client the other way round.
 #[inline(always)]
 fn quoted_v4<P: Packet>(packet: &P, at: usize) -> Result<Option<FlowKey>, Truncated> {
-    let bytes = packet.load::<{ ipv4::HEADER }>(at)?;
-    let length = usize::from(bytes[0] & 0x0f) * 4;
-    let fragment = be16([bytes[ipv4::FRAGMENT], bytes[ipv4::FRAGMENT + 1]]);
-    if length < ipv4::HEADER || fragment & ipv4::OFFSET_MASK != 0 {
+    let header = packet.load::<{ ipv4::HEADER / 4 }>(at)?;
+    let length = usize::from(header.byte(ipv4::VERSION_LENGTH) & 0x0f) * 4;
+    if length < ipv4::HEADER || header.be16(ipv4::FRAGMENT) & ipv4::OFFSET_MASK != 0 {
         return Ok(None);
     }
-    let (s, d) = (ipv4::SOURCE, ipv4::DESTINATION);
-    let vip = Address::v4([bytes[s], bytes[s + 1], bytes[s + 2], bytes[s + 3]]);
-    let client = Address::v4([bytes[d], bytes[d + 1], bytes[d + 2], bytes[d + 3]]);
-    ports(packet, at + length, bytes[ipv4::PROTOCOL], client, vip)
+    let (vip, client) = (header.v4(ipv4::SOURCE), header.v4(ipv4::DESTINATION));
+    ports(packet, at + length, header.byte(ipv4::PROTOCOL), client, vip)
 }
 
 #[inline(always)]
 fn quoted_v6<P: Packet>(packet: &P, at: usize) -> Result<Option<FlowKey>, Truncated> {
-    let protocol = packet.load::<8>(at)?[ipv6::NEXT_HEADER];
-    let vip = Address::v6(packet.load::<16>(at + ipv6::SOURCE)?);
-    let client = Address::v6(packet.load::<16>(at + ipv6::DESTINATION)?);
-    ports(packet, at + ipv6::HEADER, protocol, client, vip)
+    let header = packet.load::<{ ipv6::HEADER / 4 }>(at)?;
+    let (vip, client) = (header.v6(ipv6::SOURCE), header.v6(ipv6::DESTINATION));
+    ports(packet, at + ipv6::HEADER, header.byte(ipv6::NEXT_HEADER), client, vip)
 }
 
 #[inline(always)]
@@ -90,13 +88,6 @@ fn ports<P: Packet>(
     if !matches!(protocol, protocol::TCP | protocol::UDP) {
         return Ok(None);
     }
-    let ports = packet.load::<4>(at)?;
-    Ok(Some(FlowKey {
-        client,
-        vip,
-        client_port: be16([ports[2], ports[3]]),
-        vip_port: be16([ports[0], ports[1]]),
-        protocol,
-        spare: [0; 3],
-    }))
+    let ports = packet.load::<1>(at)?;
+    Ok(Some(FlowKey { client, vip, client_port: ports.be16(2), vip_port: ports.be16(0), protocol, spare: [0; 3] }))
 }

@@ -95,8 +95,7 @@ fn deliver<P: Packet, T: Tables>(
     let bytes = packet.length();
     rewrite::direct(packet, link, server)?;
     tables.count_server(route.id, bytes, route.new_flow);
-    let action =
-        if server.ifindex == packet.ingress() { Action::Transmit } else { Action::Redirect(server.ifindex) };
+    let action = if server.ifindex == packet.ingress() { Action::Transmit } else { Action::Redirect(server.ifindex) };
     Ok(Verdict { action, reason: route.reason })
 }
 
@@ -118,4 +117,3 @@ fn held_server<T: Tables>(tables: &T, id: ServerId, generation: u32) -> Option<&
 fn is_spoofed(key: &FlowKey) -> bool {
     key.client == key.vip
 }
-

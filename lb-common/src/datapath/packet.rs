@@ -1,5 +1,7 @@
 //! The seam between the datapath and the bytes of a frame.
 
+use crate::wire::Words;
+
 /// The frame is shorter than an access needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated;
@@ -7,8 +9,7 @@ pub struct Truncated;
 /// A frame, from the destination MAC address to its last byte.
 ///
 /// Values go in and out: no reference into the frame outlives a call. Offsets count bytes from
-/// the start of the frame; sizes and offsets are even, so that an implementation may move 16 bits
-/// at a time (Ethernet, IP and TCP headers are all of even length, RFC 791 §3.1).
+/// the start of the frame.
 pub trait Packet {
     /// Bytes in the frame.
     fn length(&self) -> u32;
@@ -16,17 +17,23 @@ pub trait Packet {
     /// Number of the interface that received the frame.
     fn ingress(&self) -> u32;
 
-    /// `N` bytes at `at`.
+    /// `4 * N` bytes at `at`.
     ///
     /// # Errors
-    /// [`Truncated`] when the frame ends before `at + N`.
-    fn load<const N: usize>(&self, at: usize) -> Result<[u8; N], Truncated>;
+    /// [`Truncated`] when the frame ends before `at + 4 * N`.
+    fn load<const N: usize>(&self, at: usize) -> Result<Words<N>, Truncated>;
 
-    /// Replaces `N` bytes at `at`.
+    /// Replaces `4 * N` bytes at `at`.
     ///
     /// # Errors
-    /// [`Truncated`] when the frame ends before `at + N`; then nothing has changed.
-    fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Truncated>;
+    /// [`Truncated`] when the frame ends before `at + 4 * N`; then nothing has changed.
+    fn store<const N: usize>(&mut self, at: usize, words: Words<N>) -> Result<(), Truncated>;
+
+    /// The 16-bit field at `at`, in host order.
+    ///
+    /// # Errors
+    /// [`Truncated`] when the frame ends before `at + 2`.
+    fn load_be16(&self, at: usize) -> Result<u16, Truncated>;
 
     /// Moves the start of the frame by `bytes`: forward removes bytes in front, backward adds some
     /// whose content is undefined.

@@ -3,7 +3,7 @@
 
 use super::{Packet, Reason, Truncated, Verdict};
 use crate::abi::Address;
-use crate::wire::{be16, ethernet, ipv4, ipv6, protocol, tcp, udp};
+use crate::wire::{Words, ethernet, ipv4, ipv6, protocol, tcp, udp};
 
 /// The link layer: how many VLAN tags, and what they carry.
 pub(super) struct Link {
@@ -92,10 +92,9 @@ impl From<Truncated> for Verdict {
 /// Ethernet and up to two VLAN tags.
 #[inline(always)]
 pub(super) fn link<P: Packet>(packet: &P) -> Result<Link, Verdict> {
-    let header = packet.load::<{ ethernet::HEADER }>(0)?;
-    let mut link =
-        Link { tags: 0, outer: 0, inner: 0, ether_type: be16([header[12], header[13]]), network: ethernet::HEADER };
-    if is_tag(link.ether_type) {
+    let ether_type = packet.load_be16(ethernet::ADDRESSES)?;
+    let mut link = Link { tags: 0, outer: 0, inner: 0, ether_type, network: ethernet::HEADER };
+    if is_tag(ether_type) {
         (link.outer, link.ether_type) = tag(packet, ethernet::HEADER)?;
         (link.tags, link.network) = (1, ethernet::HEADER + ethernet::TAG);
         if is_tag(link.ether_type) {
@@ -114,8 +113,8 @@ const fn is_tag(ether_type: u16) -> bool {
 /// Control information and the type that follows it.
 #[inline(always)]
 fn tag<P: Packet>(packet: &P, at: usize) -> Result<(u16, u16), Truncated> {
-    let bytes = packet.load::<{ ethernet::TAG }>(at)?;
-    Ok((be16([bytes[0], bytes[1]]), be16([bytes[2], bytes[3]])))
+    let words = packet.load::<1>(at)?;
+    Ok((words.be16(0), words.be16(2)))
 }
 
 /// The IP header of a packet to what `is_vip` may take for a VIP. Nothing else is judged: it is
@@ -128,69 +127,53 @@ pub(super) fn network<P: Packet>(
 ) -> Result<Header, Verdict> {
     match link.ether_type {
         ethernet::TYPE_IPV4 => {
-            let bytes = packet.load::<{ ipv4::HEADER }>(link.network)?;
-            let destination = v4_address(&bytes, ipv4::DESTINATION);
+            let header = packet.load::<{ ipv4::HEADER / 4 }>(link.network)?;
+            let destination = header.v4(ipv4::DESTINATION);
             if !is_vip(&destination) {
                 return Err(Verdict::pass(Reason::NotVip));
             }
-            ipv4(packet, link, &bytes, destination)
+            ipv4(packet, link, &header, destination)
         }
         ethernet::TYPE_IPV6 => {
-            let bytes = packet.load::<{ ipv6::HEADER }>(link.network)?;
-            let destination = v6_address(&bytes, ipv6::DESTINATION);
+            let header = packet.load::<{ ipv6::HEADER / 4 }>(link.network)?;
+            let destination = header.v6(ipv6::DESTINATION);
             if !is_vip(&destination) {
                 return Err(Verdict::pass(Reason::NotVip));
             }
-            ipv6(packet, link, &bytes, destination)
+            ipv6(packet, link, &header, destination)
         }
         _ => Err(Verdict::pass(Reason::NotIp)),
     }
 }
 
 #[inline(always)]
-fn v4_address<const N: usize>(bytes: &[u8; N], at: usize) -> Address {
-    Address::v4([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-#[inline(always)]
-fn v6_address(bytes: &[u8; ipv6::HEADER], at: usize) -> Address {
-    let mut octets = [0; 16];
-    let mut i = 0;
-    while i < 16 {
-        octets[i] = bytes[at + i];
-        i += 1;
-    }
-    Address::v6(octets)
-}
-
-#[inline(always)]
 fn ipv4<P: Packet>(
     packet: &P,
     link: &Link,
-    bytes: &[u8; ipv4::HEADER],
+    header: &Words<{ ipv4::HEADER / 4 }>,
     destination: Address,
 ) -> Result<Header, Verdict> {
-    let header_length = usize::from(bytes[ipv4::VERSION_LENGTH] & 0x0f) * 4;
-    let total = usize::from(be16([bytes[ipv4::TOTAL_LENGTH], bytes[ipv4::TOTAL_LENGTH + 1]]));
+    let header_length = usize::from(header.byte(ipv4::VERSION_LENGTH) & 0x0f) * 4;
+    let total = usize::from(header.be16(ipv4::TOTAL_LENGTH));
     let end = link.network + total;
-    if bytes[ipv4::VERSION_LENGTH] >> 4 != 4
+    if header.byte(ipv4::VERSION_LENGTH) >> 4 != 4
         || header_length < ipv4::HEADER
         || total < header_length
         || end > packet.length() as usize
     {
         return Err(Verdict::drop(Reason::BadLength));
     }
-    let fragment = be16([bytes[ipv4::FRAGMENT], bytes[ipv4::FRAGMENT + 1]]);
+    let fragment = header.be16(ipv4::FRAGMENT);
     Ok(Header {
-        source: v4_address(bytes, ipv4::SOURCE),
+        source: header.v4(ipv4::SOURCE),
         destination,
-        protocol: bytes[ipv4::PROTOCOL],
+        protocol: header.byte(ipv4::PROTOCOL),
         fragment: Fragmentation {
             // The field counts 8-byte units; 13 bits of it times eight fit 16 bits.
             offset: (fragment & ipv4::OFFSET_MASK) << 3,
             more: fragment & ipv4::MORE_FRAGMENTS != 0,
         },
-        identification: u32::from(be16([bytes[ipv4::IDENTIFICATION], bytes[ipv4::IDENTIFICATION + 1]])),
+        identification: u32::from(header.be16(ipv4::IDENTIFICATION)),
         transport: link.network + header_length,
         end,
     })
@@ -200,18 +183,18 @@ fn ipv4<P: Packet>(
 fn ipv6<P: Packet>(
     packet: &P,
     link: &Link,
-    bytes: &[u8; ipv6::HEADER],
+    fixed: &Words<{ ipv6::HEADER / 4 }>,
     destination: Address,
 ) -> Result<Header, Verdict> {
-    let payload = usize::from(be16([bytes[ipv6::PAYLOAD_LENGTH], bytes[ipv6::PAYLOAD_LENGTH + 1]]));
+    let payload = usize::from(fixed.be16(ipv6::PAYLOAD_LENGTH));
     let end = link.network + ipv6::HEADER + payload;
-    if bytes[0] >> 4 != 6 || end > packet.length() as usize {
+    if fixed.byte(0) >> 4 != 6 || end > packet.length() as usize {
         return Err(Verdict::drop(Reason::BadLength));
     }
     let mut header = Header {
-        source: v6_address(bytes, ipv6::SOURCE),
+        source: fixed.v6(ipv6::SOURCE),
         destination,
-        protocol: bytes[ipv6::NEXT_HEADER],
+        protocol: fixed.byte(ipv6::NEXT_HEADER),
         fragment: Fragmentation::NONE,
         identification: 0,
         transport: link.network + ipv6::HEADER,
@@ -232,20 +215,20 @@ const fn is_extension(next: u8) -> bool {
 #[inline(always)]
 fn extensions<P: Packet>(packet: &P, header: &mut Header) -> Result<(), Verdict> {
     for _ in 0..ipv6::MAX_EXTENSIONS {
-        let Ok(extension) = packet.load::<8>(header.transport) else {
+        let Ok(extension) = packet.load::<2>(header.transport) else {
             return Err(Verdict::drop(Reason::BadLength));
         };
         if header.protocol == ipv6::FRAGMENT {
-            let field = be16([extension[2], extension[3]]);
+            let field = extension.be16(2);
             header.fragment =
                 Fragmentation { offset: field & ipv6::OFFSET_MASK, more: field & ipv6::MORE_FRAGMENTS != 0 };
-            header.identification = u32::from_be_bytes([extension[4], extension[5], extension[6], extension[7]]);
+            header.identification = extension.be32(4);
             header.transport += 8;
         } else {
             // RFC 8200 §4.3: the length counts 8-byte units beyond the first.
-            header.transport += (usize::from(extension[1]) + 1) * 8;
+            header.transport += (usize::from(extension.byte(1)) + 1) * 8;
         }
-        header.protocol = extension[0];
+        header.protocol = extension.byte(0);
         if header.fragment.is_later() || !is_extension(header.protocol) {
             return Ok(());
         }
@@ -273,33 +256,20 @@ pub(super) fn transport<P: Packet>(packet: &P, header: &Header) -> Result<Transp
         let reason = if header.fragment.is_first() { Reason::FragmentTooSmall } else { Reason::BadLength };
         return Err(Verdict::drop(reason));
     }
-    // `room` proves that both loads succeed; the branch is what the BPF verifier wants to see.
+    // `room` proves that the loads succeed; the branch is what the BPF verifier wants to see.
     let bad = Verdict::drop(Reason::BadLength);
-    let transport = if is_tcp {
-        let bytes = packet.load::<{ tcp::FLAGS_END }>(header.transport).map_err(|Truncated| bad)?;
-        let length = usize::from(bytes[tcp::DATA_OFFSET] >> 4) * 4;
-        if length < tcp::HEADER || (length > room && !header.fragment.is_first()) {
-            return Err(bad);
-        }
-        Transport {
-            source_port: be16([bytes[0], bytes[1]]),
-            destination_port: be16([bytes[2], bytes[3]]),
-            flags: bytes[tcp::FLAGS],
-            is_tcp,
-        }
+    let ports = packet.load::<1>(header.transport).map_err(|Truncated| bad)?;
+    let (length, flags) = if is_tcp {
+        let field = packet.load_be16(header.transport + tcp::DATA_OFFSET).map_err(|Truncated| bad)?;
+        (usize::from(field >> 12) * 4, (field & 0xff) as u8)
     } else {
-        let bytes = packet.load::<{ udp::HEADER }>(header.transport).map_err(|Truncated| bad)?;
-        let length = usize::from(be16([bytes[udp::LENGTH], bytes[udp::LENGTH + 1]]));
-        if length < udp::HEADER || (length > room && !header.fragment.is_first()) {
-            return Err(bad);
-        }
-        Transport {
-            source_port: be16([bytes[0], bytes[1]]),
-            destination_port: be16([bytes[2], bytes[3]]),
-            flags: 0,
-            is_tcp,
-        }
+        let length = packet.load_be16(header.transport + udp::LENGTH).map_err(|Truncated| bad)?;
+        (usize::from(length), 0)
     };
+    if length < least || (length > room && !header.fragment.is_first()) {
+        return Err(bad);
+    }
+    let transport = Transport { source_port: ports.be16(0), destination_port: ports.be16(2), flags, is_tcp };
     if transport.source_port == 0 || transport.destination_port == 0 {
         return Err(Verdict::drop(Reason::PortZero));
     }

@@ -4,6 +4,7 @@
 use super::parse::Link;
 use super::{Packet, Reason, Truncated, Verdict};
 use crate::abi::Server;
+use crate::wire::Words;
 use crate::wire::ethernet::{ADDRESSES, TAG, TYPE_SERVICE_VLAN, TYPE_VLAN, VLAN_MASK};
 
 /// Direct routing: addresses the frame to the next hop.
@@ -13,12 +14,12 @@ pub(super) fn direct<P: Packet>(packet: &mut P, link: &Link, server: &Server) ->
         retag(packet, link, server).map_err(|Truncated| Verdict::drop(Reason::NoHeadroom))?;
     }
     let (to, from) = (server.destination_mac, server.source_mac);
-    packet
-        .store::<ADDRESSES>(
-            0,
-            [to[0], to[1], to[2], to[3], to[4], to[5], from[0], from[1], from[2], from[3], from[4], from[5]],
-        )
-        .map_err(|Truncated| Verdict::drop(Reason::NoHeadroom))
+    let words = Words([
+        u32::from_ne_bytes([to[0], to[1], to[2], to[3]]),
+        u32::from_ne_bytes([to[4], to[5], from[0], from[1]]),
+        u32::from_ne_bytes([from[2], from[3], from[4], from[5]]),
+    ]);
+    packet.store::<{ ADDRESSES / 4 }>(0, words).map_err(|Truncated| Verdict::drop(Reason::NoHeadroom))
 }
 
 /// How many tags the next hop wants.
@@ -51,7 +52,6 @@ fn retag<P: Packet>(packet: &mut P, link: &Link, server: &Server) -> Result<(), 
 }
 
 #[inline(always)]
-const fn tag(kind: u16, control: u16) -> [u8; TAG] {
-    let (kind, control) = (kind.to_be_bytes(), control.to_be_bytes());
-    [kind[0], kind[1], control[0], control[1]]
+const fn tag(kind: u16, control: u16) -> Words<{ TAG / 4 }> {
+    Words([((kind as u32) << 16 | control as u32).to_be()])
 }

@@ -4,8 +4,8 @@
 use super::parse::Transport;
 use super::{Entry, Reason, Tables, Verdict, held_server, is_spoofed};
 use crate::abi::{
-    Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server, ServerId,
-    ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
+    Address, Flow, FlowKey, FlowState, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server,
+    ServerId, ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
 };
 
 /// Servers compared for the fewest connections. Up to this many the comparison is exact; beyond,
@@ -14,7 +14,7 @@ const WINDOW: u32 = 4;
 
 /// Places tried when a server cannot take the flow. A ring names a failed server until the daemon
 /// has replaced it, milliseconds later; then the next place is another server with high probability.
-const TRIES: u32 = 8;
+const TRIES: u32 = 4;
 
 /// The outcome for a new flow.
 pub(super) struct Placement<'t> {
@@ -25,19 +25,23 @@ pub(super) struct Placement<'t> {
     pub tracked: bool,
 }
 
-/// Why no server was found.
+/// A server that may take the flow, or the reason why there is none. Every field always has a
+/// value: an `Option` of a pair would leave the other half undefined, and the verifier refuses to
+/// see undefined registers moved.
 #[derive(Clone, Copy)]
-enum Refusal {
-    None,
-    Full,
+struct Candidate<'t> {
+    id: ServerId,
+    server: Option<&'t Server>,
+    /// With no server: whether one was passed over because it is at its maximum.
+    full: bool,
 }
 
-impl From<Refusal> for Verdict {
-    fn from(refusal: Refusal) -> Self {
-        Self::drop(match refusal {
-            Refusal::None => Reason::NoServer,
-            Refusal::Full => Reason::ServersFull,
-        })
+impl<'t> Candidate<'t> {
+    const NONE: Self = Self { id: NO_SERVER, server: None, full: false };
+
+    #[inline(always)]
+    fn refusal(&self) -> Verdict {
+        Verdict::drop(if self.full { Reason::ServersFull } else { Reason::NoServer })
     }
 }
 
@@ -54,19 +58,20 @@ pub(super) fn place<'t, T: Tables>(
         return Err(Verdict::drop(Reason::Spoofed));
     }
     let client = client(key, id, service);
-    let remembered = persistent(tables, &client, service, now);
     let admitted = !transport.closes() && admit(tables, now);
-    let (chosen, reason) = match remembered {
-        Some(chosen) if admitted => (chosen, Reason::Persistent),
-        Some(chosen) => (chosen, untracked(transport)),
-        None if admitted && transport.opens() => (schedule(tables, key, id, service, &client)?, Reason::Scheduled),
-        None if admitted => (by_ring(tables, key, service, &client)?, Reason::Resumed),
-        None => (by_ring(tables, key, service, &client)?, untracked(transport)),
+    let remembered = persistent(tables, &client, service, now);
+    let (candidate, reason) = if remembered.server.is_some() {
+        (remembered, Reason::Persistent)
+    } else if admitted && transport.opens() {
+        (schedule(tables, key, id, service, &client), Reason::Scheduled)
+    } else {
+        (first_available(tables, ring(key, service, &client)), Reason::Resumed)
     };
-    let (server_id, server) = chosen;
+    let reason = if admitted { reason } else { untracked(transport) };
+    let Some(server) = candidate.server else { return Err(candidate.refusal()) };
     let flow = Flow {
         service: id,
-        server: server_id,
+        server: candidate.id,
         generation: server.generation,
         last_seen: now,
         created: now,
@@ -85,13 +90,13 @@ fn untracked(transport: &Transport) -> Reason {
 
 /// The server of a flow that has no record, as far as it can be told without one.
 #[inline(always)]
-pub(super) fn without_record<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(ServerId, &'t Server)> {
-    let (id, service) = service(tables, key)?;
+pub(super) fn without_record<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t Server>) {
+    let Some((id, service)) = service(tables, key) else { return (NO_SERVER, None) };
     let client = client(key, id, service);
-    match persistent(tables, &client, service, tables.now()) {
-        Some(chosen) => Some(chosen),
-        None => by_ring(tables, key, service, &client).ok(),
-    }
+    let remembered = persistent(tables, &client, service, tables.now());
+    let candidate =
+        if remembered.server.is_some() { remembered } else { first_available(tables, ring(key, service, &client)) };
+    (candidate.id, candidate.server)
 }
 
 /// The virtual service of a flow: a single port, else a range.
@@ -130,28 +135,31 @@ fn client(key: &FlowKey, service_id: ServiceId, service: &Service) -> Persistenc
 
 /// The server that the client keeps: a confirmed record, else a fresh one.
 #[inline(always)]
-fn persistent<'t, T: Tables>(
-    tables: &'t T,
-    client: &PersistenceKey,
-    service: &Service,
-    now: Ticks,
-) -> Option<(ServerId, &'t Server)> {
+fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &Service, now: Ticks) -> Candidate<'t> {
     if service.persistence_timeout == 0 {
-        return None;
+        return Candidate::NONE;
     }
-    let entry = match tables.persistence(client) {
-        Some(entry) => entry,
-        None => tables.new_client(client)?,
-    };
+    if let Some(entry) = tables.persistence(client) {
+        return recorded(tables, &entry, service, now);
+    }
+    match tables.new_client(client) {
+        Some(entry) => recorded(tables, &entry, service, now),
+        None => Candidate::NONE,
+    }
+}
+
+/// The server of a record, if both are still good.
+#[inline(always)]
+fn recorded<'t, T: Tables>(tables: &'t T, entry: &T::Persistence, service: &Service, now: Ticks) -> Candidate<'t> {
     let record = entry.read();
     if now.wrapping_sub(record.last_used) > service.persistence_timeout {
-        return None;
+        return Candidate::NONE;
     }
-    let server = held_server(tables, record.server, record.generation)?;
-    if record.last_used != now {
+    let server = held_server(tables, record.server, record.generation);
+    if server.is_some() && record.last_used != now {
         entry.update(|record| record.last_used = now);
     }
-    Some((record.server, server))
+    Candidate { id: record.server, server, full: false }
 }
 
 /// Remembers where a new client went, until it answers.
@@ -200,12 +208,7 @@ pub(super) fn touch_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow, no
 
 #[inline(always)]
 fn record(flow: &Flow) -> Persistence {
-    Persistence {
-        server: flow.server,
-        generation: flow.generation,
-        last_used: flow.last_seen,
-        created: flow.last_seen,
-    }
+    Persistence { server: flow.server, generation: flow.generation, last_used: flow.last_seen, created: flow.last_seen }
 }
 
 /// Whether this CPU may record one more new flow within this tick.
@@ -235,28 +238,24 @@ fn schedule<'t, T: Tables>(
     id: ServiceId,
     service: &Service,
     client: &PersistenceKey,
-) -> Result<(ServerId, &'t Server), Refusal> {
+) -> Candidate<'t> {
     match Scheduler::from_u8(service.scheduler) {
         Scheduler::WeightedLeastConnection => least_connection(tables, id, service),
-        Scheduler::WeightedRoundRobin => round_robin(tables, id, service),
-        Scheduler::SourceHash => ring(tables, service, hash(&key.client, 0)),
-        Scheduler::Maglev => by_ring(tables, key, service, client),
+        Scheduler::WeightedRoundRobin => first_available(tables, next_turn(tables, id, service)),
+        Scheduler::SourceHash | Scheduler::Maglev => first_available(tables, ring(key, service, client)),
     }
 }
 
 /// The server with the fewest connections for its weight among the next few of the turn list.
 #[inline(always)]
-fn least_connection<'t, T: Tables>(
-    tables: &'t T,
-    id: ServiceId,
-    service: &Service,
-) -> Result<(ServerId, &'t Server), Refusal> {
+fn least_connection<'t, T: Tables>(tables: &'t T, id: ServiceId, service: &Service) -> Candidate<'t> {
     let size = service.turns_size;
+    let mut best = Candidate::NONE;
     if size == 0 {
-        return Err(Refusal::None);
+        return best;
     }
-    let mut best: Option<(ServerId, &Server, u64)> = None;
-    let mut refusal = Refusal::None;
+    // No server yet: as if one with endless connections, so that the first one wins.
+    let (mut fewest, mut weight) = (u64::from(u32::MAX), 1);
     let mut turn = tables.next_turn(id) % size;
     for i in 0..WINDOW {
         if i >= size {
@@ -265,91 +264,74 @@ fn least_connection<'t, T: Tables>(
         let candidate = tables.scheduled(service.turns_base.wrapping_add(turn));
         turn = if turn + 1 >= size { 0 } else { turn + 1 };
         let Some(server) = available(tables, candidate) else { continue };
-        let connections = tables.connections(candidate);
-        if is_full(tables, candidate, server, connections) {
-            refusal = Refusal::Full;
+        if is_full(tables, candidate, server) {
+            best.full = true;
             continue;
         }
+        let connections = tables.connections(candidate);
         // a/b < c/d as a*d < c*b; one is added so that of two idle servers the heavier one wins.
-        let better = match best {
-            None => true,
-            Some((_, other, fewest)) => {
-                (connections + 1) * u64::from(other.weight) < (fewest + 1) * u64::from(server.weight)
-            }
-        };
-        if better {
-            best = Some((candidate, server, connections));
+        if (connections + 1) * weight < fewest * u64::from(server.weight) {
+            best.id = candidate;
+            best.server = Some(server);
+            fewest = connections + 1;
+            weight = u64::from(server.weight);
         }
     }
-    match best {
-        Some((id, server, _)) => Ok((id, server)),
-        None => Err(refusal),
-    }
+    best
 }
 
-#[inline(always)]
-fn round_robin<'t, T: Tables>(
-    tables: &'t T,
-    id: ServiceId,
-    service: &Service,
-) -> Result<(ServerId, &'t Server), Refusal> {
-    if service.turns_size == 0 {
-        return Err(Refusal::None);
-    }
-    let turn = tables.next_turn(id) % service.turns_size;
-    first_available(tables, service.turns_base, service.turns_size, turn)
+/// Part of `schedule`, and the place in it to begin with.
+#[derive(Clone, Copy)]
+struct Places {
+    base: u32,
+    size: u32,
+    first: u32,
 }
 
-/// Without regard to what happened before: every CPU, the peer of a pair, and a later packet of
-/// the same flow come to the same server. A service with persistence hashes the client, so that
-/// all ports and both protocols agree.
+/// The turn list of the service, from its next turn on.
 #[inline(always)]
-fn by_ring<'t, T: Tables>(
-    tables: &'t T,
-    key: &FlowKey,
-    service: &Service,
-    client: &PersistenceKey,
-) -> Result<(ServerId, &'t Server), Refusal> {
-    let by_client = service.persistence_timeout != 0;
-    let hash = if by_client {
+fn next_turn<T: Tables>(tables: &T, id: ServiceId, service: &Service) -> Places {
+    let (base, size) = (service.turns_base, service.turns_size);
+    Places { base, size, first: tables.next_turn(id) % size.max(1) }
+}
+
+/// The ring of the service, from the hash of the flow or of its client on. Nothing that happened
+/// before matters: every CPU, the peer of a pair, and a later packet of the same flow come to the
+/// same server. A service with persistence hashes the client, so that all ports and both protocols
+/// agree.
+#[inline(always)]
+fn ring(key: &FlowKey, service: &Service, client: &PersistenceKey) -> Places {
+    let hash = if service.persistence_timeout != 0 {
         hash(&client.client, 0)
     } else if service.scheduler == Scheduler::SourceHash as u8 {
         hash(&key.client, 0)
     } else {
         flow_hash(key)
     };
-    ring(tables, service, hash)
-}
-
-#[inline(always)]
-fn ring<'t, T: Tables>(tables: &'t T, service: &Service, hash: u32) -> Result<(ServerId, &'t Server), Refusal> {
-    if service.ring_size == 0 {
-        return Err(Refusal::None);
-    }
     // The high half of hash * size is a place below size, without a division.
-    let place = (u64::from(hash) * u64::from(service.ring_size) >> 32) as u32;
-    first_available(tables, service.ring_base, service.ring_size, place)
+    let first = (u64::from(hash) * u64::from(service.ring_size) >> 32) as u32;
+    Places { base: service.ring_base, size: service.ring_size, first }
 }
 
+/// The first server that takes the flow.
 #[inline(always)]
-fn first_available<T: Tables>(
-    tables: &T,
-    base: u32,
-    size: u32,
-    mut place: u32,
-) -> Result<(ServerId, &Server), Refusal> {
-    let mut refusal = Refusal::None;
+fn first_available<T: Tables>(tables: &T, places: Places) -> Candidate<'_> {
+    let mut candidate = Candidate::NONE;
+    let mut place = places.first;
     for _ in 0..TRIES {
-        let candidate = tables.scheduled(base.wrapping_add(place));
-        if let Some(server) = available(tables, candidate) {
-            if server.max_connections == 0 || !is_full(tables, candidate, server, tables.connections(candidate)) {
-                return Ok((candidate, server));
-            }
-            refusal = Refusal::Full;
+        if place >= places.size {
+            break;
         }
-        place = if place + 1 >= size { 0 } else { place + 1 };
+        let id = tables.scheduled(places.base.wrapping_add(place));
+        if let Some(server) = available(tables, id) {
+            if !is_full(tables, id, server) {
+                return Candidate { id, server: Some(server), full: false };
+            }
+            candidate.full = true;
+        }
+        place = if place + 1 >= places.size { 0 } else { place + 1 };
     }
-    Err(refusal)
+    candidate
 }
 
 /// The server if it takes new clients.
@@ -361,13 +343,13 @@ fn available<T: Tables>(tables: &T, id: ServerId) -> Option<&Server> {
 
 /// Full from the maximum on, until it has fallen below the low mark.
 #[inline(always)]
-fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server, connections: u64) -> bool {
+fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server) -> bool {
     if server.max_connections == 0 {
         return false;
     }
     let was_full = tables.full(id);
     let mark = if was_full && server.min_connections != 0 { server.min_connections } else { server.max_connections };
-    let full = connections >= u64::from(mark);
+    let full = tables.connections(id) >= u64::from(mark);
     if full != was_full {
         tables.set_full(id, full);
     }

@@ -1,6 +1,7 @@
 //! A frame in a vector.
 
 use crate::datapath::{Packet, Truncated};
+use crate::wire::Words;
 
 /// Bytes in front of a frame that [`Packet::move_start`] may claim; as in the kernel
 /// (`XDP_PACKET_HEADROOM`, less the 40 bytes that the kernel keeps there for `struct xdp_frame`).
@@ -39,14 +40,25 @@ impl Packet for MemPacket {
         self.ingress
     }
 
-    fn load<const N: usize>(&self, at: usize) -> Result<[u8; N], Truncated> {
-        self.frame().get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Truncated)
+    fn load<const N: usize>(&self, at: usize) -> Result<Words<N>, Truncated> {
+        let bytes = self.frame().get(at..at + 4 * N).ok_or(Truncated)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        Ok(Words(words))
     }
 
-    fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Truncated> {
-        let start = self.start;
-        self.buffer.get_mut(start + at..start + at + N).ok_or(Truncated)?.copy_from_slice(&bytes);
+    fn store<const N: usize>(&mut self, at: usize, words: Words<N>) -> Result<(), Truncated> {
+        let at = self.start + at;
+        let bytes = self.buffer.get_mut(at..at + 4 * N).ok_or(Truncated)?;
+        bytes.copy_from_slice(words.0.map(u32::to_ne_bytes).as_flattened());
         Ok(())
+    }
+
+    fn load_be16(&self, at: usize) -> Result<u16, Truncated> {
+        let bytes = self.frame().get(at..at + 2).ok_or(Truncated)?;
+        Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
     fn move_start(&mut self, bytes: i32) -> Result<(), Truncated> {

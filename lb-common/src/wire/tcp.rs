@@ -1,13 +1,9 @@
 //! TCP (RFC 9293 §3.1).
 
-/// Bytes read of a header: up to and with the flags.
-pub const FLAGS_END: usize = 14;
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
-/// Header length in 4-byte words, in the high four bits.
+/// Header length in 4-byte words in the high four bits; the flags are the low byte.
 pub const DATA_OFFSET: usize = 12;
-/// Flags.
-pub const FLAGS: usize = 13;
 
 /// The sender has finished.
 pub const FIN: u8 = 0x01;
