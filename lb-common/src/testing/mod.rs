@@ -3,8 +3,10 @@
 
 mod builder;
 mod packet;
+mod scenario;
 mod tables;
 
 pub use builder::{PacketBuilder, checksum};
 pub use packet::MemPacket;
+pub use scenario::{DEVICE, OTHER_DEVICE, Scenario};
 pub use tables::MemTables;
