@@ -60,8 +60,16 @@ struct World {
     models: BTreeMap<TargetId, Model>,
     states: BTreeMap<TargetId, State>,
     turns: BTreeMap<TargetId, usize>,
-    /// Under way: generation, deadline, and when which outcome will be reported.
-    probing: BTreeMap<TargetId, (u32, Instant, Option<(Instant, bool)>)>,
+    probing: BTreeMap<TargetId, Probing>,
+    /// Outcomes of cancelled probes that a shell reports all the same.
+    late: Vec<(TargetId, u32, Instant, bool)>,
+}
+
+struct Probing {
+    generation: u32,
+    deadline: Instant,
+    /// When which outcome will be reported.
+    report: Option<(Instant, bool)>,
 }
 
 impl World {
@@ -94,27 +102,26 @@ impl World {
 
     /// The next moment at which something happens.
     fn next(&self) -> Option<Instant> {
-        let reports = self.probing.values().filter_map(|(_, _, report)| report.map(|(at, _)| at));
-        reports.chain(self.health.next_deadline()).min()
+        let reports = self.probing.values().filter_map(|probing| probing.report.map(|(at, _)| at));
+        reports.chain(self.late.iter().map(|(_, _, at, _)| *at)).chain(self.health.next_deadline()).min()
     }
 
     fn step(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .probing
-            .iter()
-            .filter_map(|(id, (generation, deadline, report))| {
-                report.filter(|(at, _)| *at <= now).map(|(_, ok)| (*id, *generation, *deadline, ok))
-            })
-            .collect();
-        for (id, generation, deadline, ok) in due {
-            self.probing.remove(&id);
+        for (id, generation, _, ok) in self.late.extract_if(.., |(_, _, at, _)| *at <= now) {
+            let outcome = if ok { good() } else { bad() };
+            self.health.handle(Input::Outcome { id, generation, outcome }, now);
+        }
+        let is_due = |probing: &Probing| probing.report.is_some_and(|(at, _)| at <= now);
+        let due: Vec<_> = self.probing.extract_if(.., |_, probing| is_due(probing)).collect();
+        for (id, Probing { generation, deadline, report }) in due {
+            let ok = report.is_some_and(|(_, ok)| ok);
             let outcome = if ok { good() } else { bad() };
             self.health.handle(Input::Outcome { id, generation, outcome }, now);
             if let Some(model) = self.models.get_mut(&id) {
                 model.apply(ok && now <= deadline, &self.cases[&id].check);
             }
-            self.drain(now);
         }
+        self.drain(now);
         self.health.handle_timeout(now);
         self.drain(now);
         assert!(self.health.next_deadline().is_none_or(|at| at > now), "a deadline in the past");
@@ -130,15 +137,17 @@ impl World {
                     let report =
                         script[*turn % script.len()].map(|(delay, ok)| (now + Duration::from_millis(delay), ok));
                     *turn += 1;
-                    let old = self.probing.insert(id, (generation, now + check.timeout, report));
+                    let probing = Probing { generation, deadline: now + check.timeout, report };
+                    let old = self.probing.insert(id, probing);
                     assert!(old.is_none(), "two probes of one target at a time");
                     assert!(self.probing.len() <= self.limit, "more probes than the limit");
                 }
                 Action::Cancel { id, generation } => {
-                    let (current, deadline, _) = self.probing.remove(&id).expect("a probe under way");
-                    assert_eq!(current, generation);
+                    let probing = self.probing.remove(&id).expect("a probe under way");
+                    assert_eq!(probing.generation, generation);
+                    self.late.extend(probing.report.map(|(at, ok)| (id, generation, at, ok)));
                     // A cancel before the deadline comes from a reload, and is not an outcome.
-                    if now >= deadline
+                    if now >= probing.deadline
                         && let Some(model) = self.models.get_mut(&id)
                     {
                         model.apply(false, &self.cases[&id].check);
@@ -183,6 +192,7 @@ proptest! {
             states: BTreeMap::new(),
             turns: BTreeMap::new(),
             probing: BTreeMap::new(),
+            late: Vec::new(),
         };
         let all = world.targets();
         world.configure(all, now);

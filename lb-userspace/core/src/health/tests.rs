@@ -169,6 +169,22 @@ fn a_probe_without_an_answer_times_out_and_is_cancelled() {
 }
 
 #[test]
+fn a_late_outcome_is_not_taken_for_that_of_the_next_probe() {
+    let mut bench = Bench::new(1, vec![target(A, check())]);
+    let late = bench.next_probe();
+    bench.wake();
+    let probe = bench.next_probe();
+    assert_ne!(late, probe);
+
+    bench.outcome(late, good());
+    bench.outcome(late, good());
+
+    assert_eq!(bench.state(A), State::Down);
+    bench.outcome(probe, bad());
+    assert_eq!(bench.reason(A), "connection refused by 172.26.11.100:104 (2 checks in a row failed)");
+}
+
+#[test]
 fn an_outcome_counts_until_its_deadline_and_not_after_it() {
     for (after, state) in [(secs(2), State::Up), (secs(2) + Duration::from_nanos(1), State::Down)] {
         let mut bench = Bench::new(1, vec![target(A, check())]);
