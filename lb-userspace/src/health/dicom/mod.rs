@@ -29,7 +29,9 @@ pub(super) async fn echo(address: SocketAddr, called: &str, calling: &str) -> Re
     match converse(&mut stream, called, calling).await {
         Ok(()) => Ok(stream),
         Err(failure) => {
-            abort(&stream);
+            if leaves_it_open(&failure) {
+                abort(&stream);
+            }
             Err(failure)
         }
     }
@@ -126,6 +128,23 @@ fn accepted(accept: &AssociationAC) -> Result<(), Failure> {
 async fn send(stream: &mut TcpStream, pdu: &Pdu) -> Result<(), Failure> {
     let bytes = pdu::encode(pdu)?;
     stream.write_all(&bytes).await.map_err(|error| from_io(&error))
+}
+
+/// Whether the real server may think that there is an association still (PS3.8 section 9.2.3: a protocol error is
+/// answered with an abort, a rejection or an abort with nothing).
+fn leaves_it_open(failure: &Failure) -> bool {
+    match failure {
+        Failure::BadAnswer(_) | Failure::DicomStatus(_) | Failure::DicomVerificationRefused(_) => true,
+        Failure::Refused
+        | Failure::Timeout { .. }
+        | Failure::Unreachable(_)
+        | Failure::Reset
+        | Failure::ClosedEarly { .. }
+        | Failure::DicomRejected { .. }
+        | Failure::DicomAborted(_)
+        | Failure::NoPrivilege(_)
+        | Failure::Local(_) => false,
+    }
 }
 
 /// Says that this association is over, if the network takes the few bytes right now.

@@ -270,6 +270,17 @@ async fn a_rejection_is_told_in_words() {
 }
 
 #[tokio::test]
+async fn after_a_rejection_the_peer_hears_nothing_more() {
+    let outcome = against(|mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(&[3, 0, 0, 0, 0, 4, 0, 1, 1, 1]).await.expect("a peer that reads");
+        assert_eq!(stream.read(&mut [0; 16]).await.expect("a FIN"), 0);
+    });
+    let reason = Detail::new("no reason given");
+    assert_eq!(outcome.await, Err(Failure::DicomRejected { transient: false, reason }));
+}
+
+#[tokio::test]
 async fn an_abort_is_told_in_words() {
     let by_provider = AbortRQSource::ServiceProvider(AbortRQServiceProviderReason::UnexpectedPdu);
     for (source, why) in

@@ -190,7 +190,7 @@ impl Drop for Pending {
     }
 }
 
-fn raw_socket(family: Family) -> io::Result<Socket> {
+pub(super) fn raw_socket(family: Family) -> io::Result<Socket> {
     let (domain, protocol) = match family {
         Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
         Family::V6 => (Domain::IPV6, Protocol::ICMPV6),

@@ -1,11 +1,14 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::health::{Detail, Failure};
 use proptest::prelude::*;
 
+use super::Pinger;
 use super::icmp::{self, Answer, Echo, Family};
-use super::{Pinger, line::Line};
+use super::line::{self, Line};
 use crate::health::tests::{in_own_network, soon};
 
 const ECHO: Echo = Echo { ident: 0x1234, sequence: 0xabcd, token: 0x0102_0304_0506_0708 };
@@ -34,19 +37,18 @@ async fn many_pings_share_a_socket_and_each_gets_its_answer() {
 
 #[test]
 fn a_machine_that_does_not_answer_keeps_its_ping_waiting_and_nobody_else() {
-    // 192.0.2.9 is an address of the namespace whose requests a rule drops on the way in.
+    // What goes to 198.51.100.2 carries a MAC address that nobody has.
     let setup = [
-        "ip address add 192.0.2.9/32 dev lo",
-        "ip rule add to 192.0.2.9 lookup local pref 0",
-        "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all",
+        "ip link add here type veth peer name there",
+        "ip link set here up && ip link set there up",
+        "ip address add 198.51.100.1/24 dev here",
+        "ip neighbour add 198.51.100.2 lladdr 02:00:00:00:00:99 dev here nud permanent",
     ];
     in_own_network(&setup, || async {
         let line = Line::open(Family::V4).expect("a raw socket");
-        let silent = line.shared().register(Ipv4Addr::new(192, 0, 2, 9).into()).expect("a place");
+        let silent = line.shared().register(Ipv4Addr::new(198, 51, 100, 2).into()).expect("a place");
         line.shared().send(&silent).await.expect("a route");
-        std::fs::write("/proc/sys/net/ipv4/icmp_echo_ignore_all", "0").expect("root");
 
-        // Loopback keeps the order: an answer to the first ping would come before that to the second.
         let answered = line.shared().register(Ipv4Addr::LOCALHOST.into()).expect("a place");
         line.shared().send(&answered).await.expect("a route");
         let silent = silent.answer();
@@ -81,6 +83,27 @@ async fn waiting_pings_are_bounded() {
     };
     assert_eq!(refused, Failure::Local(Detail::new("4096 pings wait for an answer already")));
     assert_eq!(waiting.len(), 4096);
+}
+
+#[test]
+fn the_icmp_of_others_does_not_reach_the_socket() {
+    for (family, to, header) in
+        [(Family::V4, IpAddr::from(Ipv4Addr::LOCALHOST), 20), (Family::V6, Ipv6Addr::LOCALHOST.into(), 0)]
+    {
+        let mut socket = line::raw_socket(family).expect("a raw socket");
+        socket.set_nonblocking(false).expect("a socket option");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+
+        socket.send_to(&icmp::request(family, ECHO), &SocketAddr::new(to, 0).into()).expect("a route");
+
+        // On loopback the request itself arrives before its reply. Tests beside this one ping, too.
+        for _ in 0..3 {
+            let mut packet = [0; 128];
+            let _ = socket.read(&mut packet).expect("a reply");
+            assert!(packet[header] == family.reply_type() || family.error_types().contains(&packet[header]));
+            socket.send_to(&icmp::request(family, ECHO), &SocketAddr::new(to, 0).into()).expect("a route");
+        }
+    }
 }
 
 #[test]
