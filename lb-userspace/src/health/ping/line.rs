@@ -54,7 +54,7 @@ struct Waiter {
 pub(super) struct Pending {
     line: Arc<Shared>,
     address: IpAddr,
-    echo: Echo,
+    pub(super) echo: Echo,
     answer: oneshot::Receiver<Result<(), Failure>>,
 }
 
@@ -132,7 +132,8 @@ impl Shared {
         }
     }
 
-    fn deliver(&self, packet: &[u8]) {
+    /// Gives what the socket received to the ping it belongs to, if any.
+    pub(super) fn deliver(&self, packet: &[u8]) {
         let mut waiting = self.waiting();
         let (sequence, outcome) = match icmp::answer(self.family, packet) {
             Some(Answer::Reply(echo)) => {

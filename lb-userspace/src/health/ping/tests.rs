@@ -87,22 +87,46 @@ async fn waiting_pings_are_bounded() {
 
 #[test]
 fn the_icmp_of_others_does_not_reach_the_socket() {
-    for (family, to, header) in
-        [(Family::V4, IpAddr::from(Ipv4Addr::LOCALHOST), 20), (Family::V6, Ipv6Addr::LOCALHOST.into(), 0)]
-    {
-        let mut socket = line::raw_socket(family).expect("a raw socket");
-        socket.set_nonblocking(false).expect("a socket option");
-        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+    in_own_network(&[], || async {
+        for (family, to, header) in
+            [(Family::V4, IpAddr::from(Ipv4Addr::LOCALHOST), 20), (Family::V6, Ipv6Addr::LOCALHOST.into(), 0)]
+        {
+            let mut socket = line::raw_socket(family).expect("a raw socket");
+            socket.set_nonblocking(false).expect("a socket option");
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
 
-        socket.send_to(&icmp::request(family, ECHO), &SocketAddr::new(to, 0).into()).expect("a route");
+            socket.send_to(&icmp::request(family, ECHO), &SocketAddr::new(to, 0).into()).expect("a route");
 
-        // On loopback the request itself arrives before its reply. Tests beside this one ping, too.
-        for _ in 0..3 {
+            // On loopback the request itself arrives before its reply.
             let mut packet = [0; 128];
             let _ = socket.read(&mut packet).expect("a reply");
-            assert!(packet[header] == family.reply_type() || family.error_types().contains(&packet[header]));
-            socket.send_to(&icmp::request(family, ECHO), &SocketAddr::new(to, 0).into()).expect("a route");
+            assert_eq!(packet[header], family.reply_type());
         }
+    });
+}
+
+#[tokio::test]
+async fn only_its_own_reply_or_error_ends_a_ping() {
+    let line = Line::open(Family::V6).expect("a raw socket").shared();
+    let address: Ipv6Addr = "2001:db8::1".parse().expect("an address");
+    let reply = |echo| received(Family::V6, 129, 0, &icmp::request(Family::V6, echo)[4..]);
+    let undelivered = |echo, address: Ipv6Addr| {
+        let quoted = [&[0; 28][..], &address.octets()[..], &icmp::request(Family::V6, echo)].concat();
+        received(Family::V6, 1, 3, &quoted)
+    };
+    for delivered in [true, false] {
+        let pending = line.register(address.into()).expect("a place");
+        let echo = pending.echo;
+
+        line.deliver(&reply(Echo { token: !echo.token, ..echo }));
+        line.deliver(&reply(Echo { ident: !echo.ident, ..echo }));
+        line.deliver(&reply(Echo { sequence: !echo.sequence, ..echo }));
+        line.deliver(&undelivered(echo, Ipv6Addr::LOCALHOST));
+        line.deliver(&undelivered(Echo { ident: !echo.ident, ..echo }, address));
+        assert_eq!(line.count_waiting(), 1);
+
+        line.deliver(&if delivered { reply(echo) } else { undelivered(echo, address) });
+        assert_eq!(line.count_waiting(), 0);
     }
 }
 
