@@ -7,13 +7,15 @@
 //! The first outcome of a target decides at once. After that a real server goes down when `fall`
 //! checks in a row have failed, and comes up when `rise` checks in a row have succeeded.
 
+mod contract;
 mod machine;
 mod outcome;
 mod record;
 mod target;
 mod words;
 
-pub use machine::{Action, DEFAULT_LIMIT, Health, Input, Transition};
+pub use contract::{Action, Input, Transition};
+pub use machine::{DEFAULT_LIMIT, Health};
 pub use outcome::{Detail, Failure, Outcome};
 pub use record::{HealthView, State};
 pub use target::{Endpoint, Target, TargetId};
