@@ -2,3 +2,4 @@
 //! Decisions are in `lb_core`.
 
 pub mod dataplane;
+pub mod health;
