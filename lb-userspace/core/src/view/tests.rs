@@ -124,7 +124,8 @@ fn a_persistence_record_of_a_network_is_found_by_one_of_its_clients() {
 #[test]
 fn a_service_is_down_only_when_nobody_takes_clients() {
     use ServerState::{Checking, Down, Draining, Halted, Up};
-    let cases: &[(&[(ServerState, u16)], ServiceState, Option<&str>)] = &[
+    type Case = (&'static [(ServerState, u16)], ServiceState, Option<&'static str>);
+    let cases: &[Case] = &[
         (&[(Up, 100), (Up, 100)], ServiceState::Up, None),
         (&[(Up, 100), (Draining, 100), (Halted, 1)], ServiceState::Up, None),
         (&[(Up, 100), (Down, 100)], ServiceState::Degraded, Some("1 of 2 real servers is down")),
