@@ -25,7 +25,7 @@ mod server;
 mod socket;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::{Client, ClientError};
 pub use request::{Handle, ReloadRefused, Request, Unanswered};

@@ -21,10 +21,10 @@ use tokio::task::JoinHandle;
 use super::{Client, Limits, ReloadRefused, Request, Server};
 
 /// A directory of its own for each test, gone on drop.
-pub(super) struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("lb-api-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -33,7 +33,7 @@ impl Directory {
     }
 
     /// Below a directory that does not exist yet.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("run/lbd.sock")
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Directory {
     }
 }
 
-pub(super) fn status() -> Status {
+pub(crate) fn status() -> Status {
     Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
@@ -86,18 +86,18 @@ fn records() -> impl Iterator<Item = PersistenceRecord> {
 
 /// How the control loop of a test behaves.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Script {
-    pub(super) reload: Reload,
+pub(crate) struct Script {
+    pub(crate) reload: Reload,
     /// Drop the reply to `Status` instead of answering.
-    pub(super) drop_status: bool,
+    pub(crate) drop_status: bool,
     /// Answer `Status` only once told to stop.
-    pub(super) hold_status: bool,
+    pub(crate) hold_status: bool,
     /// Answer `EffectiveConfig` with more than a socket buffer holds.
-    pub(super) large_config: bool,
+    pub(crate) large_config: bool,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) enum Reload {
+pub(crate) enum Reload {
     #[default]
     Applied,
     Invalid,
@@ -105,17 +105,17 @@ pub(super) enum Reload {
 }
 
 /// A running server and its control loop.
-pub(super) struct Daemon {
-    pub(super) socket: PathBuf,
-    pub(super) stop: Arc<Notify>,
+pub(crate) struct Daemon {
+    pub(crate) socket: PathBuf,
+    pub(crate) stop: Arc<Notify>,
     /// Told when a `Status` is held back.
-    pub(super) held: Arc<Notify>,
-    pub(super) server: JoinHandle<()>,
+    pub(crate) held: Arc<Notify>,
+    pub(crate) server: JoinHandle<()>,
     _directory: Directory,
 }
 
 impl Daemon {
-    pub(super) fn start(script: Script, limits: Limits) -> Self {
+    pub(crate) fn start(script: Script, limits: Limits) -> Self {
         let directory = Directory::new();
         let socket = directory.socket();
         let server = Server::bind(&socket, limits).unwrap();
@@ -128,17 +128,17 @@ impl Daemon {
         Self { socket, stop, held, server, _directory: directory }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
     /// Sends `text` as it is and returns whatever comes back until the server closes.
-    pub(super) async fn raw(&self, text: &[u8]) -> String {
+    pub(crate) async fn raw(&self, text: &[u8]) -> String {
         raw(&self.socket, text).await
     }
 }
 
-pub(super) async fn raw(socket: &Path, text: &[u8]) -> String {
+pub(crate) async fn raw(socket: &Path, text: &[u8]) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     // The server may close before it has read everything.
     let _ = stream.write_all(text).await;
