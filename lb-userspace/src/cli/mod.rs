@@ -34,7 +34,7 @@ use crate::api::{Client, DEFAULT_SOCKET};
 #[command(name = "lbctl", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
 pub struct Cli {
     /// Where lbd listens.
-    #[arg(long, global = true, value_name = "PATH", env = "LB_SOCKET", default_value = DEFAULT_SOCKET)]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "PATH", env = "LB_SOCKET", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
     /// What to do.
     #[command(subcommand)]

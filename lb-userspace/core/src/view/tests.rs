@@ -219,6 +219,32 @@ fn a_described_service_has_the_words_of_the_overview() {
 }
 
 #[test]
+fn the_status_is_the_json_that_others_rely_on() {
+    let text = r#"{
+        "node": "lb1", "version": "0.1.0", "uptime_seconds": 9,
+        "configuration": {"path": "/etc/lb/lb.yaml", "loaded_seconds_ago": 8, "services": 1},
+        "interfaces": [{"device": "eth0", "ifindex": 2, "xdp": "native", "state": "up"}],
+        "virtual_services": [{
+            "name": "DICOM", "address": "2001:db8::1", "ports": "104", "protocol": "TCP", "method": "Layer 4",
+            "mode": "NAT", "scheduler": "source-hash", "persistence_timeout_seconds": null, "state": "up",
+            "reason": null, "connections": 1, "packets": 2, "bytes": 3, "flows": 4,
+            "real_servers": [{
+                "name": "DS1", "address": "2001:db8::2", "port": 104, "weight": 100, "connections": 1, "packets": 2,
+                "bytes": 3, "flows": 4, "state": "up", "reason": "answers C-ECHO", "since_seconds": 5,
+                "persistent_clients": 6,
+                "next_hop": {"device": "eth0", "mac": "02:00:00:00:00:01", "gateway": "2001:db8::ff"}
+            }]
+        }],
+        "counters": [{"reason": "no-service", "action": "pass", "packets": 1, "bytes": 60, "help": "Not for us."}],
+        "tables": [{"name": "flows", "entries": 1, "capacity": 1048576}],
+        "problems": ["eth0 fell back to generic XDP."]
+    }"#;
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_value(&status).unwrap(), value);
+}
+
+#[test]
 fn a_stop_request_takes_no_field_it_does_not_know() {
     assert_eq!(serde_json::from_str::<StopRequest>("{}").unwrap(), StopRequest { detach: false });
     assert!(serde_json::from_str::<StopRequest>(r#"{"detatch":true}"#).is_err());

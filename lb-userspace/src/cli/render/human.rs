@@ -33,13 +33,13 @@ pub fn count(number: u64) -> String {
 /// A port list of at most `width` columns, cut between ports: `554,1935,…`.
 #[must_use]
 pub fn cut_ports(ports: &str, width: usize) -> String {
-    if ports.len() <= width {
+    if ports.chars().count() <= width {
         return ports.to_owned();
     }
     // Room for the ellipsis; the comma before it stays.
-    let room = ports.char_indices().take(width.saturating_sub(1)).map(|(at, _)| at).last().unwrap_or(0);
-    match ports[..=room].rfind(',') {
-        Some(comma) => format!("{}…", &ports[..=comma]),
+    let room: String = ports.chars().take(width.saturating_sub(1)).collect();
+    match room.rfind(',') {
+        Some(comma) => format!("{}…", &room[..=comma]),
         None => "…".to_owned(),
     }
 }

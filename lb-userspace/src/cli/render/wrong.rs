@@ -58,11 +58,13 @@ fn first_thing(status: &Status) -> Option<String> {
         ));
     }
     let table = status.tables.iter().find(|table| nearly_full(table))?;
-    Some(format!(
-        "the table of {} is more than {NEARLY_FULL_PERCENT} % full; raise node.limits.{} in the configuration.",
-        table.name.replace('_', " "),
-        table.name
-    ))
+    let remedy = match table.name.as_str() {
+        name @ ("flows" | "pending_flows" | "persistence") => {
+            format!("; raise node.limits.{name} in the configuration")
+        }
+        _ => String::new(),
+    };
+    Some(format!("the table of {} is at least {NEARLY_FULL_PERCENT} % full{remedy}.", table.name.replace('_', " ")))
 }
 
 fn service_down(service: &VirtualService) -> String {

@@ -60,8 +60,11 @@ fn the_hint_names_the_cause_before_its_effects() {
     status.tables[1].entries = 250_000;
     assert_eq!(
         hint(&status).unwrap(),
-        "the table of persistence is more than 80 % full; raise node.limits.persistence in the configuration."
+        "the table of persistence is at least 80 % full; raise node.limits.persistence in the configuration."
     );
+    status.tables[1].name = "virtual_services".into();
+    assert_eq!(hint(&status).unwrap(), "the table of virtual services is at least 80 % full.");
+    status.tables[1].name = "persistence".into();
 
     status.virtual_services[0].real_servers[1].state = ServerState::Down;
     assert!(
@@ -120,6 +123,20 @@ fn names_and_reasons_cannot_command_the_terminal() {
     status.problems = vec!["a\x1bb".into()];
     let text = render::status(&status, 160, false);
     assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+}
+
+#[test]
+fn no_width_and_no_text_is_too_odd_to_be_shown() {
+    let mut status = bad_day();
+    let nasty = "放射線科\u{301}\u{200d}\u{fffd}🏥, e\0";
+    status.virtual_services[0].ports = nasty.repeat(4);
+    status.virtual_services[1].name = nasty.into();
+    status.virtual_services[1].real_servers[0].reason = nasty.repeat(9);
+    status.tables[0].name = nasty.into();
+    status.problems = vec![nasty.repeat(20)];
+    for width in (0..250).chain([usize::MAX]) {
+        assert!(render::status(&status, width, width % 2 == 0).contains("HT5"));
+    }
 }
 
 #[test]
