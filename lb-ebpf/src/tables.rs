@@ -171,8 +171,9 @@ impl Tables for Maps {
     #[inline(always)]
     fn next_turn(&self, service: ServiceId) -> u32 {
         let Some(turn) = ROTATION.get_ptr_mut(service) else { return 0 };
-        // SAFETY: a valid, aligned element of an array map; all writers are atomic.
-        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(turn, 1) }
+        // SAFETY: a valid, aligned element of an array map; all writers are atomic. LLVM compiles a
+        // relaxed addition to an instruction that does not return the old value.
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::AcqRel }>(turn, 1) }
     }
 
     #[inline(always)]
