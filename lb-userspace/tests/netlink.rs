@@ -24,7 +24,6 @@ fn peer_hop(lab: &Lab) -> NextHop {
         destination_mac: lab.peer_mac(),
         outer_vlan: 0,
         inner_vlan: 0,
-        service_tag: false,
         gateway: None,
         on_link: true,
     }

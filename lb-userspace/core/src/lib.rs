@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod health;
 pub mod neighbour;
+pub mod view;
 pub mod vip;

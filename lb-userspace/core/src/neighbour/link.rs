@@ -43,7 +43,6 @@ pub(super) struct Egress {
     pub(super) source_mac: [u8; 6],
     pub(super) outer_vlan: u16,
     pub(super) inner_vlan: u16,
-    pub(super) service_tag: bool,
 }
 
 /// Follows a device down to the one that transmits, and collects the tags on the way.
@@ -72,6 +71,12 @@ pub(super) fn egress(links: &BTreeMap<u32, Link>, ifindex: u32) -> Result<Egress
         link = parent;
     }
 
+    // What the datapath writes (IEEE 802.1ad, provider bridges): a frame with a tag of another type
+    // would be dropped by the switch, silently.
+    let types: Vec<bool> = tags.iter().map(|vlan| vlan.service_tag).collect();
+    if !matches!(types[..], [] | [false] | [false, true]) {
+        return Err(Problem::TagType { device: top.device.clone() });
+    }
     // Collected from the top: the last one is next to the wire.
     let outer = tags.pop();
     let inner = tags.pop();
@@ -80,7 +85,6 @@ pub(super) fn egress(links: &BTreeMap<u32, Link>, ifindex: u32) -> Result<Egress
         source_mac,
         outer_vlan: outer.map_or(0, |vlan| vlan.id),
         inner_vlan: inner.map_or(0, |vlan| vlan.id),
-        service_tag: outer.is_some_and(|vlan| vlan.service_tag),
     })
 }
 

@@ -295,7 +295,6 @@ impl Neighbours {
             destination_mac,
             outer_vlan: egress.outer_vlan,
             inner_vlan: egress.inner_vlan,
-            service_tag: egress.service_tag,
             gateway: route.gateway,
             on_link: route.gateway.is_none(),
         };

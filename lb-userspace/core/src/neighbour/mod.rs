@@ -14,8 +14,6 @@
 
 mod link;
 mod machine;
-#[cfg(test)]
-mod properties;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -40,8 +38,6 @@ pub struct NextHop {
     pub outer_vlan: u16,
     /// VLAN id of the inner tag, host order; 0: at most one tag.
     pub inner_vlan: u16,
-    /// The outer tag is an IEEE 802.1ad service tag (0x88a8), not an 802.1Q one (0x8100).
-    pub service_tag: bool,
     /// The router on the way; an IPv4 address may have an IPv6 gateway (RFC 5549).
     pub gateway: Option<IpAddr>,
     /// The real server is on a directly attached subnet, as `l4-dr` requires.
@@ -93,6 +89,14 @@ pub enum Problem {
     )]
     Tags {
         /// The VLAN device at which it ended.
+        device: String,
+    },
+    /// The tag types of the VLAN device are not those that the datapath writes.
+    #[error(
+        "{device} uses VLAN tags of another type than the datapath writes: a single tag has to be 802.1Q, of two the outer one 802.1ad and the inner one 802.1Q (`ip link add … type vlan proto 802.1ad`)"
+    )]
+    TagType {
+        /// The device the route leaves by.
         device: String,
     },
     /// The route names a device the kernel has not described.

@@ -1,3 +1,6 @@
+mod links;
+mod properties;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,9 +20,10 @@ fn ethernet(ifindex: u32, device: &str) -> Link {
     Link { ifindex, device: device.into(), mac: Some(OWN), up: true, vlan: None }
 }
 
-fn vlan(ifindex: u32, device: &str, parent: u32, id: u16) -> Link {
-    let vlan = Some(Vlan { parent: Some(parent), id, service_tag: false });
-    Link { vlan, ..ethernet(ifindex, device) }
+/// Where virtual time begins.
+#[expect(clippy::disallowed_methods, reason = "an Instant can only be made from the clock")]
+fn start() -> Instant {
+    Instant::now()
 }
 
 /// A machine, its clock, and what it wanted since the last look.
@@ -30,7 +34,7 @@ struct Bench {
 
 impl Bench {
     fn new(links: Vec<Link>) -> Self {
-        let mut bench = Self { machine: Neighbours::new(), now: Instant::now() };
+        let mut bench = Self { machine: Neighbours::new(), now: start() };
         bench.handle(Input::Resync(links));
         bench
     }
@@ -85,16 +89,7 @@ impl Bench {
 }
 
 fn next_hop(ifindex: u32, destination_mac: [u8; 6]) -> NextHop {
-    NextHop {
-        ifindex,
-        source_mac: OWN,
-        destination_mac,
-        outer_vlan: 0,
-        inner_vlan: 0,
-        service_tag: false,
-        gateway: None,
-        on_link: true,
-    }
+    NextHop { ifindex, source_mac: OWN, destination_mac, outer_vlan: 0, inner_vlan: 0, gateway: None, on_link: true }
 }
 
 fn changed(address: &str, next_hop: Result<NextHop, Problem>) -> Action {
@@ -118,7 +113,7 @@ const HOST: &str = "192.0.2.10";
 #[test]
 fn nothing_is_asked_before_the_links_are_known() {
     let mut machine = Neighbours::new();
-    let now = Instant::now();
+    let now = start();
     machine.handle(Input::Watch(BTreeSet::from([ip(HOST)])), now);
     machine.handle(Input::RoutesChanged, now);
     assert_eq!(machine.poll_action(), None);
@@ -329,55 +324,6 @@ fn a_link_repeated_as_it_was_does_nothing() {
     let before = bench.machine.next_deadline();
     assert_eq!(bench.handle(Input::Link(ethernet(ETH0, "eth0"))), []);
     assert_eq!(bench.machine.next_deadline(), before);
-}
-
-#[test]
-fn devices_that_cannot_carry_the_frame_are_named() {
-    let tunnel = Link { mac: None, ..ethernet(3, "wg0") };
-    let stray = Link { vlan: Some(Vlan { parent: None, id: 5, service_tag: false }), ..ethernet(4, "stray.5") };
-    let deep = [vlan(11, "eth0.1", ETH0, 1), vlan(12, "eth0.1.2", 11, 2), vlan(13, "eth0.1.2.3", 12, 3)];
-    let circle = [vlan(20, "a", 21, 0), vlan(21, "b", 20, 0)];
-    let mut links = vec![ethernet(ETH0, "eth0"), tunnel, stray];
-    links.extend(deep);
-    links.extend(circle);
-    let cases = [
-        (3, Problem::NoMac { device: "wg0".into() }),
-        (4, Problem::Tags { device: "stray.5".into() }),
-        (13, Problem::Tags { device: "eth0.1".into() }),
-        (20, Problem::Tags { device: "a".into() }),
-        (99, Problem::UnknownDevice { ifindex: 99 }),
-    ];
-    for (ifindex, problem) in cases {
-        let mut bench = Bench::new(links.clone());
-        bench.watch(&[HOST]);
-        let actions = bench.on_link(HOST, ifindex);
-        assert_eq!(actions.first(), Some(&changed(HOST, Err(problem))));
-    }
-}
-
-#[test]
-fn vlan_devices_map_to_the_physical_one_and_their_tags() {
-    let service = Link { vlan: Some(Vlan { parent: Some(ETH0), id: 100, service_tag: true }), ..ethernet(5, "s") };
-    let links = vec![
-        ethernet(ETH0, "eth0"),
-        vlan(3, "eth0.7", ETH0, 7),
-        vlan(4, "p", ETH0, 0),
-        service,
-        vlan(6, "s.200", 5, 200),
-        vlan(7, "p.8", 4, 8),
-    ];
-    let cases = [(3, 7, 0, false), (4, 0, 0, false), (5, 100, 0, true), (6, 100, 200, true), (7, 8, 0, false)];
-    for (ifindex, outer_vlan, inner_vlan, service_tag) in cases {
-        let mut bench = Bench::new(links.clone());
-        bench.watch(&[HOST]);
-        bench.on_link(HOST, ifindex);
-        let hop = NextHop { outer_vlan, inner_vlan, service_tag, ..next_hop(ETH0, MAC_A) };
-        let actions = bench.neighbour(ifindex, HOST, Some(MAC_A), NeighbourState::Reachable);
-        assert_eq!(actions, [changed(HOST, Ok(hop))]);
-        let down = Link { up: false, ..ethernet(ETH0, "eth0") };
-        let problem = Problem::LinkDown { device: "eth0".into() };
-        assert_eq!(bench.handle(Input::Link(down)), [changed(HOST, Err(problem))]);
-    }
 }
 
 #[test]

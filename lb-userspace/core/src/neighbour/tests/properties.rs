@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::super::*;
+use super::start;
 
 const ADDRESSES: u8 = 6;
 const LINKS: u32 = 4;
@@ -18,7 +19,7 @@ enum Event {
         ifindex: u32,
         up: bool,
         mac: Option<u8>,
-        parent: Option<(u32, u16)>,
+        parent: Option<(u32, u16, bool)>,
     },
     LinkGone(u32),
     Neighbour {
@@ -46,7 +47,12 @@ fn event() -> impl Strategy<Value = Event> {
     let (link, address) = (1..=LINKS, 0..ADDRESSES);
     prop_oneof![
         prop::collection::btree_set(address.clone(), 0..6).prop_map(Event::Watch),
-        (link.clone(), any::<bool>(), prop::option::of(1u8..4), prop::option::of((link.clone(), 0u16..3)))
+        (
+            link.clone(),
+            any::<bool>(),
+            prop::option::of(1u8..4),
+            prop::option::of((link.clone(), 0u16..3, any::<bool>()))
+        )
             .prop_map(|(ifindex, up, mac, parent)| Event::Link { ifindex, up, mac, parent }),
         link.clone().prop_map(Event::LinkGone),
         (link.clone(), address.clone(), prop::option::of(0u8..4), states)
@@ -82,7 +88,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self {
             machine: Neighbours::new(),
-            now: Instant::now(),
+            now: start(),
             watched: BTreeSet::new(),
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -156,7 +162,7 @@ impl World {
                 self.tell(Input::Watch(self.watched.clone()));
             }
             Event::Link { ifindex, up, mac: own, parent } => {
-                let vlan = parent.map(|(parent, id)| Vlan { parent: Some(parent), id, service_tag: false });
+                let vlan = parent.map(|(parent, id, service_tag)| Vlan { parent: Some(parent), id, service_tag });
                 let link = Link { ifindex, device: format!("eth{ifindex}"), mac: own.map(mac), up, vlan };
                 self.links.insert(ifindex, link.clone());
                 self.tell(Input::Link(link));
@@ -207,7 +213,6 @@ impl World {
             destination_mac: *destination_mac,
             outer_vlan: egress.outer_vlan,
             inner_vlan: egress.inner_vlan,
-            service_tag: false,
             gateway: route.gateway,
             on_link: route.gateway.is_none(),
         }))
