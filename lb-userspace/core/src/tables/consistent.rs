@@ -113,3 +113,6 @@ fn ports(tables: &Installed) -> Result<(), String> {
 fn in_use(entry: &PortRanges) -> Option<&[PortRange]> {
     entry.ranges.get(..entry.count as usize).filter(|ranges| !ranges.is_empty())
 }
+
+#[cfg(test)]
+mod tests;
