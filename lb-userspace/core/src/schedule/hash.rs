@@ -1,6 +1,6 @@
 //! A hash that is the same in every process, build and machine.
 
-/// Hash of a few bytes: FNV-1a (64 bits), then [`mix`], because FNV alone leaves the high bits of
+/// Hash of a few bytes: FNV-1a (64 bits), then SplitMix64, because FNV alone leaves the high bits of
 /// short inputs alike. Not for keys that an attacker chooses.
 #[must_use]
 pub fn stable_hash(bytes: &[u8]) -> u64 {

@@ -1,7 +1,7 @@
 //! From the configuration and the state of each real server to the content of the kernel tables.
 //!
 //! In: [`Config`], [`ServerInput`]s, the numbers in use. Out: [`Wanted`]. Absent: services of
-//! another mode than `l4-dr` (see [`super::unsupported`]), and where a schedule is placed.
+//! another mode than `l4-dr` (see [`super::unsupported()`]), and where a schedule is placed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -145,7 +145,9 @@ impl Compiler {
         for (id, service) in numbered {
             nobody_is_called_fallback(service)?;
             let roster = Roster::new(id, service, states, &mut numbers)?;
-            let schedule = self.schedule(service, roster.members());
+            let (members, off_duty) = roster.on_and_off_duty();
+            let schedule = self.schedule(service, members);
+            wanted.off_duty.extend(off_duty);
             wanted.services.insert(id, entry(service, &schedule, tick));
             wanted.schedules.insert(id, schedule);
             wanted.service_numbers.insert(service.name.clone(), id);

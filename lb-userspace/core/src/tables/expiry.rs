@@ -23,7 +23,7 @@ pub enum Verdict {
 pub enum Reason {
     /// Not used for as long as its timeout.
     Idle,
-    /// Its server is down, or its number has another generation.
+    /// Its server is down or not in use, or its number has another generation.
     ServerGone,
     /// Its service keeps no persistence records, or is gone.
     NoPersistence,
@@ -79,7 +79,8 @@ pub fn flow_verdict(
     unless_idle(flow.last_seen, now, timeouts.of(key, flow))
 }
 
-/// Whether a persistence record stays. `timeout` gives a service's persistence timeout in ticks, 0
+/// Whether a persistence record stays. `servers` is as for flows, but also gives `None` for servers
+/// that are [off duty](crate::tables::Wanted::off_duty); `timeout` gives a service's persistence timeout in ticks, 0
 /// for a service that has none or is gone.
 pub fn persistence_verdict(
     key: &PersistenceKey,

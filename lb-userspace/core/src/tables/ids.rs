@@ -41,6 +41,8 @@ pub struct AdoptedServer {
     pub id: ServerId,
     /// The generation of the entry.
     pub generation: u32,
+    /// Whether its state is another than down, so that flows of this generation may exist.
+    pub alive: bool,
     /// Whose it is; `None`: not known, so the number stays reserved until [`Ids::settle`].
     pub identity: Option<ServerIdentity>,
 }
@@ -115,6 +117,7 @@ impl Ids {
 
     /// For kernel tables that an earlier daemon left behind. The lists name every service entry
     /// with a mode and every server entry that is not all zero; generations continue from there.
+    /// [`Ids::adopt_tables`] makes these lists.
     ///
     /// # Errors
     ///
@@ -128,10 +131,9 @@ impl Ids {
         for AdoptedService { id, name } in services {
             ids.services.adopt(id, name, &mut service_ids)?;
         }
-        for AdoptedServer { id, generation, identity } in servers {
+        for AdoptedServer { id, generation, alive, identity } in servers {
             ids.servers.adopt(id, identity, &mut server_ids)?;
-            // Flows may be there, whatever the state was: one needless step of the generation is harmless.
-            ids.generations.insert(id, Generation { current: generation, alive: true });
+            ids.generations.insert(id, Generation { current: generation, alive });
         }
         ids.services.free_all_but(&service_ids);
         ids.servers.free_all_but(&server_ids);

@@ -15,6 +15,7 @@
 //! ids.settle();
 //! ```
 
+mod adopt;
 mod arena;
 mod compile;
 mod consistent;

@@ -105,3 +105,6 @@ fn protocol_name(protocol: u8) -> &'static str {
 /// IANA protocol numbers.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+#[cfg(test)]
+mod tests;

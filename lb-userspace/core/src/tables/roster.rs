@@ -14,7 +14,7 @@ use crate::schedule::{Member, stable_hash};
 pub const FALLBACK: &str = "fallback";
 
 /// When a server is asked, the first one first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Regular,
     Backup,
@@ -68,17 +68,17 @@ impl Roster {
         Ok(Self { entries })
     }
 
-    /// The servers that take new flows: the regular ones; if none of them can, the backups; if
-    /// none of them can, the fallback.
-    pub(super) fn members(&self) -> Vec<Member> {
-        [Role::Regular, Role::Backup, Role::Fallback]
-            .into_iter()
-            .map(|role| self.members_of(role))
-            .find(|members| !members.is_empty())
-            .unwrap_or_default()
+    /// The servers that take new flows, and those that are not asked because somebody before them
+    /// can: the regular ones come first; if none of them can, the backups; then the fallback.
+    pub(super) fn on_and_off_duty(&self) -> (Vec<Member>, Vec<ServerId>) {
+        let roles = [Role::Regular, Role::Backup, Role::Fallback].into_iter();
+        let mut on_duty = roles.map(|role| (role, self.members(role))).filter(|(_, members)| !members.is_empty());
+        let Some((role, members)) = on_duty.next() else { return (Vec::new(), Vec::new()) };
+        let later = self.entries.iter().filter(|(of, _, _, _)| *of > role);
+        (members, later.map(|(_, _, server, _)| *server).collect())
     }
 
-    fn members_of(&self, role: Role) -> Vec<Member> {
+    fn members(&self, role: Role) -> Vec<Member> {
         let able = self.entries.iter().filter(|(of, _, _, entry)| *of == role && schedulable(entry));
         able.map(|(_, _, server, entry)| Member { server: *server, key: key(entry), weight: entry.weight }).collect()
     }

@@ -1,6 +1,6 @@
 //! What goes into a compilation beside the configuration, and what comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lb_common::abi::{
@@ -86,6 +86,10 @@ pub struct Wanted {
     pub schedules: BTreeMap<ServiceId, Arc<Schedule>>,
     /// `servers`; numbers that were in use and are not now are down, the rest of their entry is zero.
     pub servers: BTreeMap<ServerId, Server>,
+    /// Backup and fallback servers that are not asked now. They are active, so that their flows may
+    /// end in peace; but their persistence records must go, or clients would stay with them for as
+    /// long as they come back.
+    pub off_duty: BTreeSet<ServerId>,
     /// Numbers by name, for whoever reads counters and flows.
     pub service_numbers: BTreeMap<String, ServiceId>,
     /// Numbers by name, for whoever reads counters and flows.

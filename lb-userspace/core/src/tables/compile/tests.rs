@@ -2,14 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_common::abi::{self, Address, PortRange, PortRangesKey, ServerId, ServerState, ServicePortKey, vip_filter_bit};
+use lb_common::abi::{self, Address, ServerId, ServerState};
 
 use super::super::samples::{TICK, address, all_up, config, key, real, service, up};
 use super::super::{Admin, Health, Ids, ServerInput, ServerKey, Wanted, schedulable};
 use super::{CompileError, Compiler, compile};
-use crate::config::model::{
-    Config, Fallback, Mode, Persistence, PersistenceBy, Protocol, RealServer, Scheduler, VirtualService,
-};
+use crate::config::model::{Config, Fallback, Mode, Persistence, PersistenceBy, RealServer, Scheduler, VirtualService};
 use crate::schedule::ring::ring_size;
 
 const VIP: &str = "192.0.2.10";
@@ -42,30 +40,6 @@ fn scheduled(wanted: &Wanted, service: &str) -> BTreeSet<String> {
 
 fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-#[test]
-fn single_ports_are_keys_and_ranges_of_all_services_of_a_vip_share_an_entry() {
-    let mut media = service("media", VIP, &[(554, 554), (50_000, 65_535)], two());
-    media.protocol = Protocol::TcpUdp;
-    let other = service("other", VIP, &[(8000, 8009)], two());
-    let config = config(vec![media, other]);
-
-    let wanted = compiled(&config, &all_up(&config));
-
-    let vip = Address::from(address(VIP));
-    let port = |protocol| ServicePortKey { vip, port: 554, protocol, spare: 0 };
-    assert_eq!(wanted.service_ports, BTreeMap::from([(port(6), 1), (port(17), 1)]));
-    let ranges = |protocol| {
-        let entry = &wanted.port_ranges[&PortRangesKey { vip, protocol, spare: [0; 3] }];
-        entry.ranges[..entry.count as usize].to_vec()
-    };
-    let (low, high) =
-        (PortRange { first: 8000, last: 8009, service: 2 }, PortRange { first: 50_000, last: 65_535, service: 1 });
-    assert_eq!(ranges(6), [low, high]);
-    assert_eq!(ranges(17), [high]);
-    let (word, bit) = vip_filter_bit(&vip);
-    assert_eq!(wanted.filter, BTreeMap::from([(word, bit)]));
 }
 
 #[test]
@@ -134,11 +108,14 @@ fn backups_and_then_the_fallback_take_over_when_nobody_before_them_can() {
     let config = config(vec![web]);
     let mut states = all_up(&config);
 
-    for (down, expected) in [(None, "a"), (Some("a"), "b"), (Some("b"), "fallback")] {
+    let cases: [(_, _, &[ServerId]); 3] = [(None, "a", &[2, 3]), (Some("a"), "b", &[3]), (Some("b"), "fallback", &[])];
+    for (down, expected, off_duty) in cases {
         if let Some(down) = down {
             states.insert(key("web", down), ServerInput { health: Health::Down, ..up() });
         }
-        assert_eq!(scheduled(&compiled(&config, &states), "web"), names(&[expected]), "{down:?} down");
+        let wanted = compiled(&config, &states);
+        assert_eq!(scheduled(&wanted, "web"), names(&[expected]), "{down:?} down");
+        assert_eq!(wanted.off_duty, off_duty.iter().copied().collect(), "{down:?} down");
     }
     states.insert(key("web", "fallback"), ServerInput { next_hop: None, ..up() });
     let wanted = compiled(&config, &states);
@@ -315,12 +292,6 @@ fn what_does_not_fit_is_refused_and_numbers_stay() {
         (vec![fallback], "virtual service web: a real server cannot be called \"fallback\""),
         (many, "there is room for 1023 virtual services"),
         (vec![service("web", VIP, &singles, two())], "there are 16385 single ports over all virtual services"),
-        (vec![web(), service("again", VIP, &[(80, 80)], two())], "port 80 of 192.0.2.10 is used twice"),
-        (vec![web(), service("again", VIP, &[(70, 90)], two())], "port 80 of 192.0.2.10 is used twice"),
-        (
-            vec![service("x", VIP, &[(60, 75)], two()), service("y", VIP, &[(70, 90)], two())],
-            "port 70 of 192.0.2.10 is used twice",
-        ),
     ];
     for (services, sentence) in cases {
         let error = failure(&config(services)).to_string();
@@ -333,17 +304,6 @@ fn what_does_not_fit_is_refused_and_numbers_stay() {
     let bad = config(vec![service("web", VIP, &ranges, vec![real("c", "192.0.2.3")])]);
     assert!(compile(&bad, &BTreeMap::new(), &mut ids, TICK).is_err());
     assert_eq!(compile(&good, &BTreeMap::new(), &mut ids, TICK), before);
-}
-
-#[test]
-fn udp_and_tcp_of_one_port_are_two_services() {
-    let mut dns = service("udp", VIP, &[(50, 90)], two());
-    dns.protocol = Protocol::Udp;
-    let config = config(vec![web(), dns]);
-
-    let wanted = compiled(&config, &all_up(&config));
-
-    assert_eq!((wanted.service_ports.len(), wanted.port_ranges.len()), (1, 1));
 }
 
 #[test]
