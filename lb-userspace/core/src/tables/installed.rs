@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    PLACES_PER_WORD, PortRanges, PortRangesKey, Server, ServerId, Service, ServiceId, ServiceMode, ServicePortKey,
-    Settings, server_in_word,
+    PLACES_PER_WORD, PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerId, Service, ServiceId, ServiceMode,
+    ServicePortKey, Settings, server_in_word,
 };
 
 /// One write to one kernel table.
@@ -126,9 +126,10 @@ impl Installed {
         }
     }
 
-    /// The servers at `size` places of the schedule from `base` on; 0 where nothing was written.
+    /// The servers at `size` places of the schedule from `base` on; 0 where nothing was written, and
+    /// none beyond the end of the table, whatever an entry says.
     pub fn places(&self, base: u32, size: u32) -> impl Iterator<Item = ServerId> + '_ {
-        (base..base.saturating_add(size)).map(|place| {
+        (base..base.saturating_add(size).min(SCHEDULE_PLACES)).map(|place| {
             let word = self.schedule.get((place / PLACES_PER_WORD) as usize);
             word.map_or(0, |word| server_in_word(*word, place % PLACES_PER_WORD))
         })

@@ -10,7 +10,8 @@ use super::wanted::{Admin, Health, ServerInput, ServerKey, schedulable};
 use crate::config::model::{Fallback, RealServer, VirtualService};
 use crate::schedule::{Member, stable_hash};
 
-/// Name of the server entry that a fallback server gets.
+/// Name of the server entry that a fallback server gets. Its [`ServerInput`] is found under this
+/// name, too: a fallback server that is not checked must be said to be up.
 pub const FALLBACK: &str = "fallback";
 
 /// When a server is asked, the first one first.

@@ -7,9 +7,9 @@ use lb_common::abi::{SCHEDULE_PLACES, Server, Service};
 
 use self::safety::{every_prefix_is_safe, holds_exactly};
 use super::super::samples::{TICK, all_up, config, key, real, service, up};
-use super::super::{Health, Ids, Installed, ServerInput, ServerKey, TableOp, Wanted, compile};
+use super::super::{Health, Ids, Installed, ServerInput, ServerKey, TableOp, Wanted, compile, consistent};
 use super::{PlanError, plan};
-use crate::config::model::{Config, Persistence, PersistenceBy, VirtualService};
+use crate::config::model::{Config, Persistence, PersistenceBy, Scheduler, VirtualService};
 
 const VIP: &str = "192.0.2.10";
 
@@ -167,6 +167,44 @@ fn a_full_schedule_is_an_error() {
     let wanted = running.wanted();
 
     assert_eq!(plan(&running.installed, &wanted), Err(PlanError::NoRoom { service: 1 }));
+}
+
+#[test]
+fn an_entry_that_points_nowhere_is_replaced() {
+    let mut running = Running::new(vec![web()]);
+    for entry in running.installed.services.values_mut() {
+        (entry.ring_base, entry.ring_size) = (SCHEDULE_PLACES - 2, u32::MAX);
+    }
+
+    let wanted = running.wanted();
+    let ops = plan(&running.installed, &wanted).map(|ops| ops.iter().map(kind).collect::<Vec<_>>());
+
+    assert_eq!(ops, Ok(vec!["schedule", "service"]));
+}
+
+#[test]
+fn a_thousand_services_of_ten_real_servers_can_all_change_at_once() {
+    let name = |i: u16| i.to_string();
+    let services = (1..=1000).map(|i| {
+        let servers = (1..=10_u16).map(|s| real(&name(s), &format!("10.{}.{}.{s}", i / 256, i % 256))).collect();
+        let vip = format!("192.0.2.{}", i % 8);
+        VirtualService { scheduler: Scheduler::WeightedRoundRobin, ..service(&name(i), &vip, &[(i, i)], servers) }
+    });
+    let mut running = Running::new(vec![]);
+    running.config = config(services.collect());
+    running.states = all_up(&running.config);
+    for weight in [100, 64] {
+        for service in &mut running.config.virtual_services {
+            service.real_servers[0].weight = weight;
+        }
+        let wanted = running.wanted();
+        let ops = plan(&running.installed, &wanted).unwrap_or_else(|error| panic!("{error}"));
+        ops.iter().for_each(|op| running.installed.apply(op));
+
+        assert_eq!(ops.iter().filter(|op| kind(op) == "service").count(), 1000);
+        assert_eq!(consistent(&running.installed), Ok(()));
+        holds_exactly(&running.installed, &wanted);
+    }
 }
 
 #[test]
