@@ -97,12 +97,16 @@ fn doc_tests(scope: &[&str]) -> Result<Tally> {
 
 /// Licenses, sources and bans always; the advisories only if their database can be had, and it is said if not.
 fn deny() -> Result<()> {
-    let result = run::run(run::cargo().args(["deny", "check", "bans", "licenses", "sources"]));
+    let result =
+        run::run(run::cargo().args(["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]));
     println!("fetching the advisory database");
     // It is a git repository on the Internet; a minute is enough to know that there is none.
     let mut fetch = run::clean(Command::new("timeout"));
     match run::capture(fetch.args(["60", "cargo", "deny", "fetch", "db"])) {
-        Ok(_) => run::run(run::cargo().args(["deny", "check", "--disable-fetch", "advisories"])).and(result),
+        Ok(_) => {
+            run::run(run::cargo().args(["deny", "check", "--hide-inclusion-graph", "--disable-fetch", "advisories"]))
+                .and(result)
+        }
         Err(error) => {
             println!(
                 "warning: advisories were NOT checked, their database could not be fetched: {}",
