@@ -189,12 +189,15 @@ fn wanted_by(compilers: &[Compiler], linker: Option<&Linker>) -> Wanted {
         return Wanted { packages: LINKER_PACKAGES.to_vec(), linker: true };
     }
     let linker_serves = linker.is_some_and(|linker| linker.llvm.is_none_or(|major| major >= LINKER_LLVM));
-    let mut packages = vec!["rustc-web", "rust-web-src"];
+    let mut packages = DEBIANS_COMPILER.to_vec();
     if !linker_serves {
         packages.extend(LINKER_PACKAGES);
     }
     Wanted { packages, linker: !linker_serves }
 }
+
+/// A compiler and the source of its library, at one version.
+pub(crate) const DEBIANS_COMPILER: &[&str] = &["rustc-web", "rust-web-src"];
 
 /// What bpf-linker is compiled with: LLVM, and the C++ library that LLVM needs.
 const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "g++"];

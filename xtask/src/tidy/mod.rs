@@ -80,7 +80,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     ensure!(errors == 0, "{errors} house rules are broken");
-    println!("tidy: {} files, {} rules, {} warnings", tree.files.len(), RULES.len(), findings.len());
+    println!("tidy: {} files, {} rules, warnings: {}", tree.files.len(), RULES.len(), findings.len());
     Ok(())
 }
 
