@@ -234,3 +234,30 @@ fn cargo_install(name: &str, version: &str) -> Command {
     command.args(["install", "--locked", name, "--version", version]);
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_installs_everything_that_is_missing() {
+        let missing =
+            Missing { packages: vec!["socat", "g++"], components: vec!["clippy"], linker: true, ..Missing::default() };
+        let line = missing.command_line(false);
+        let steps: Vec<&str> = line.split(" && ").collect();
+        assert_eq!(steps[0], "sudo sh -c 'apt-get update");
+        assert!(steps[1].ends_with("--no-remove socat g++'"), "{line}");
+        assert_eq!(steps[2], "rustup component add clippy");
+        assert!(
+            steps[3].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install")
+        );
+        assert_eq!(steps.len(), 4);
+        assert!(missing.command_line(true).starts_with("apt-get update"));
+    }
+
+    #[test]
+    fn what_lacks_only_a_linker_is_not_complete() {
+        assert!(Missing::default().is_empty());
+        assert_eq!(Missing { linker: true, ..Missing::default() }.names(), ["bpf-linker"]);
+    }
+}
