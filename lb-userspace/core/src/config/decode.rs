@@ -6,6 +6,7 @@
 //! `record!` defines a mapping and `words!` a choice of words. Each definition is at once the
 //! decoder, the default values, the documentation and the JSON Schema.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
@@ -76,7 +77,7 @@ impl Context<'_> {
                 None => self.unknown_key(at, &key.text, names),
             }
         }
-        Some(Fields { place, found })
+        Some(Fields { place, faulty: Cell::new(found.len() < entries.len()), found })
     }
 
     fn unknown_key(&mut self, place: Place, key: &str, names: &[&str]) {
@@ -111,14 +112,22 @@ pub(crate) trait ToJson {
 /// The values of a record that were written.
 pub(crate) struct Fields<'n> {
     place: Place,
+    faulty: Cell<bool>,
     found: Vec<(&'n str, Place, &'n Node)>,
 }
 
 impl Fields<'_> {
+    pub(crate) fn faulty(&self) -> bool {
+        self.faulty.get()
+    }
+
     pub(crate) fn optional<T: FromNode>(&self, name: &str, cx: &mut Context<'_>) -> Option<At<T>> {
         let (_, place, node) = *self.found.iter().find(|(key, _, _)| *key == name)?;
-        let value = T::from_node(node, place, cx)?;
-        Some(At { value, place })
+        let value = T::from_node(node, place, cx);
+        if value.is_none() {
+            self.faulty.set(true);
+        }
+        Some(At { value: value?, place })
     }
 
     pub(crate) fn required<T: FromNode>(&self, name: &str, cx: &mut Context<'_>) -> Option<At<T>> {
@@ -253,7 +262,6 @@ pub(crate) fn key_name(field: &'static str) -> &'static str {
     field.strip_prefix("r#").unwrap_or(field)
 }
 
-
 /// Defines a mapping of the file. Each field is `required(Type)`, `optional(Type)`,
 /// `optional(Type, "what holds without it")` or `default(Type, value)`.
 macro_rules! record {
@@ -267,6 +275,9 @@ macro_rules! record {
             /// Where it was written.
             #[allow(dead_code, reason = "not every mapping has a rule about itself")]
             pub(crate) place: $crate::config::places::Place,
+            /// Whether a key of its own is unknown or has a mistake, so that what seems missing may not be.
+            #[allow(dead_code, reason = "not every mapping has a rule about what is missing")]
+            pub(crate) faulty: bool,
             $( $(#[doc = $field_doc])* pub(crate) $field: record!(@type $kind $arguments), )*
         }
 
@@ -277,7 +288,8 @@ macro_rules! record {
                 cx: &mut $crate::config::decode::Context<'_>,
             ) -> Option<Self> {
                 let fields = cx.fields(node, place, &[$( $crate::config::decode::key_name(stringify!($field)) ),*])?;
-                Some(Self { place, $( $field: record!(@read fields cx $field $kind $arguments), )* })
+                $( let $field = record!(@read fields cx $field $kind $arguments); )*
+                Some(Self { place, faulty: fields.faulty(), $( $field, )* })
             }
 
             fn schema(definitions: &mut $crate::config::decode::Definitions) -> serde_json::Value {

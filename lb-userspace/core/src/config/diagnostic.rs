@@ -85,13 +85,8 @@ struct Palette {
 
 impl Palette {
     const PLAIN: Self = Self { error: "", warning: "", frame: "", bold: "", reset: "" };
-    const ANSI: Self = Self {
-        error: "\x1b[1;31m",
-        warning: "\x1b[1;33m",
-        frame: "\x1b[1;34m",
-        bold: "\x1b[1m",
-        reset: "\x1b[0m",
-    };
+    const ANSI: Self =
+        Self { error: "\x1b[1;31m", warning: "\x1b[1;33m", frame: "\x1b[1;34m", bold: "\x1b[1m", reset: "\x1b[0m" };
 }
 
 fn paint(diagnostic: &Diagnostic, palette: &Palette) -> String {

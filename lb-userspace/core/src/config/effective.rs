@@ -90,9 +90,8 @@ fn node(config: &Config) -> Value {
     let node = &config.node;
     let mut section = Mapping::new();
     put_some(&mut section, "name", node.name.as_ref().map(text));
-    let interface = |interface: &Interface| {
-        mapping([("device", text(&interface.device)), ("xdp", interface.xdp.word().into())])
-    };
+    let interface =
+        |interface: &Interface| mapping([("device", text(&interface.device)), ("xdp", interface.xdp.word().into())]);
     put(&mut section, "interfaces", Value::Sequence(node.interfaces.iter().map(interface).collect()));
     let limits = &node.limits;
     put(

@@ -105,9 +105,13 @@ impl Check<'_> {
                 self.report(Code::ServerIsBalancer, &path, format!("{what} has the address {address} of this machine"))
                     .help("write the address of another machine, or use a layer 7 mode");
             } else if service.mode == Mode::L4Dr && !self.is_attached(address) {
-                self.report(Code::ServerNotAttached, &path, format!("{what} ({address}) is on no subnet of this machine"))
-                    .label("l4-dr reaches real servers by MAC address, without a router")
-                    .help("give an interface an address in its subnet, or use mode: l4-snat");
+                self.report(
+                    Code::ServerNotAttached,
+                    &path,
+                    format!("{what} ({address}) is on no subnet of this machine"),
+                )
+                .label("l4-dr reaches real servers by MAC address, without a router")
+                .help("give an interface an address in its subnet, or use mode: l4-snat");
             }
         }
     }

@@ -59,15 +59,21 @@ pub fn load(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Result<
     let mut faults = Vec::new();
     let mut budget = tree::MAX_VALUES;
     let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
-    let trees = (0..count).filter_map(|source| tree::read(&map, source, &mut budget, &mut faults)).collect();
-    let unreadable = faults.iter().any(|fault| matches!(fault.code, code::Code::Syntax | code::Code::TooLarge));
-    let root = merge::merge(trees, &map, &mut faults);
+    let mut trees = Vec::new();
+    let mut readable = true;
+    for source in 0..count {
+        match tree::read(&map, source, &mut budget, &mut faults) {
+            Ok(tree) => trees.extend(tree),
+            Err(tree::Unreadable) => readable = false,
+        }
+    }
+    let root = if readable { merge::merge(trees, &map, &mut faults) } else { None };
     let mut cx = Context { places: Places::new(map), problems: Problems::new(), env };
     for fault in faults {
         cx.problems.add_fault(fault);
     }
     // What is missing from a file that cannot be read is not missing.
-    let config = if unreadable { None } else { understand(root.as_deref(), &mut cx) };
+    let config = if readable { understand(root.as_deref(), &mut cx) } else { None };
     let any_error = cx.problems.any_error();
     let diagnostics = cx.problems.into_diagnostics(&cx.places);
     match config {

@@ -55,8 +55,7 @@ impl fmt::Debug for Places {
 
 impl Places {
     pub(crate) fn new(map: SourceMap) -> Self {
-        let root =
-            Entry { parent: Place::ROOT, segment: Segment::Root, span: Span::default(), key: Span::default() };
+        let root = Entry { parent: Place::ROOT, segment: Segment::Root, span: Span::default(), key: Span::default() };
         Self { map, entries: vec![root] }
     }
 

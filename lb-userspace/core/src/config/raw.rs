@@ -35,7 +35,7 @@ record! {
     /// Configuration of the load balancer `lb`.
     Root {
         /// Version of the file format.
-        version: required(Number<u32, 0, 1_000_000>),
+        version: required(Number<u32, 1, 1_000_000>),
         /// This machine.
         node: required(NodeSection),
         /// Values for services and real servers that do not have their own.
@@ -406,7 +406,7 @@ record! {
         tls: optional(ServerTlsSection, "not encrypted"),
         /// URL that its clients are sent to instead (l7-http).
         redirect: optional(Text<Url>),
-        /// What differs from the service's health check.
+        /// What differs from the service's health check; with a `type`, only the timing is still the service's.
         health_check: optional(CheckSection, "the service's"),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn check(root: &Root, cx: &mut Context<'_>) {
 
 fn how_many(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
     let place = root.virtual_services.as_ref().map_or(root.place, |list| list.place);
-    if services.is_empty() && root.virtual_services.as_ref().is_none_or(|list| list.value.0.is_empty()) {
+    if services.is_empty() && !cx.problems.any_error() {
         cx.report_key(Code::NoServices, place, "there is no virtual service").help("add one under `virtual_services`");
     }
     if services.len() > MAX_SERVICES {
@@ -178,11 +178,7 @@ fn overlaps<'u, 'r>(uses: &'u [PortUse<'r>]) -> Vec<(&'u PortUse<'r>, &'u PortUs
     pairs
 }
 
-fn in_order<'u, 'r>(
-    a: &'u PortUse<'r>,
-    b: &'u PortUse<'r>,
-    cx: &Context<'_>,
-) -> (&'u PortUse<'r>, &'u PortUse<'r>) {
+fn in_order<'u, 'r>(a: &'u PortUse<'r>, b: &'u PortUse<'r>, cx: &Context<'_>) -> (&'u PortUse<'r>, &'u PortUse<'r>) {
     if cx.places.span(a.service.place) <= cx.places.span(b.service.place) { (a, b) } else { (b, a) }
 }
 
@@ -312,7 +308,11 @@ fn common(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
         if first <= x.last.min(y.last) {
             return Some(first);
         }
-        if x.last < y.last { a.next() } else { b.next() };
+        if x.last < y.last {
+            a.next()
+        } else {
+            b.next()
+        };
     }
     None
 }
@@ -336,10 +336,9 @@ fn vips_are_not_servers(services: &[At<Service>], cx: &mut Context<'_>) {
 }
 
 fn certificates_match(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
-    let defined: Vec<(&str, Place)> = root
-        .certificates
-        .as_ref()
-        .map_or_else(Vec::new, |section| section.value.0.iter().map(|(label, at)| (label.as_str(), at.place)).collect());
+    let defined: Vec<(&str, Place)> = root.certificates.as_ref().map_or_else(Vec::new, |section| {
+        section.value.0.iter().map(|(label, at)| (label.as_str(), at.place)).collect()
+    });
     let written = written_labels(root, cx);
     let mut used = HashSet::new();
     for tls in services.iter().filter_map(|service| service.value.tls.as_ref()) {
@@ -376,8 +375,13 @@ fn written_labels(root: &Root, cx: &Context<'_>) -> HashSet<String> {
 /// interface that carries them.
 fn interfaces_are_listed(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
     let Some(list) = root.node.as_ref().and_then(|node| node.value.interfaces.as_ref()) else { return };
-    let listed: Vec<&str> =
-        list.value.0.iter().filter_map(|at| at.value.device.as_ref()).map(|device| device.value.text.as_str()).collect();
+    let listed: Vec<&str> = list
+        .value
+        .0
+        .iter()
+        .filter_map(|at| at.value.device.as_ref())
+        .map(|device| device.value.text.as_str())
+        .collect();
     for service in services {
         let Some(interface) = &service.value.interface else { continue };
         let device = interface.value.text.as_str();

@@ -84,14 +84,7 @@ impl SourceMap {
     /// Where a span is.
     pub(crate) fn locate(&self, span: Span) -> Location {
         let Some(file) = self.files.get(span.source as usize) else {
-            return Location {
-                file: String::new(),
-                line: 1,
-                column: 1,
-                length: 1,
-                excerpt: String::new(),
-                indent: 0,
-            };
+            return Location { file: String::new(), line: 1, column: 1, length: 1, excerpt: String::new(), indent: 0 };
         };
         let start = floor_boundary(&file.text, span.start as usize);
         let line = file.line_starts.partition_point(|&line_start| line_start <= start);

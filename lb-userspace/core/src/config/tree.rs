@@ -32,7 +32,10 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// Text, and whether it is written without quotes.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     Sequence(Vec<Rc<Node>>),
     Mapping(Vec<(Key, Rc<Node>)>),
 }
@@ -93,25 +96,31 @@ fn totals<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
     children.fold((0, 0), |(values, depth), child| (values.saturating_add(child.values), depth.max(child.depth)))
 }
 
-/// Reads one source. `None` when it is empty or cannot be read; then `faults` says why.
-pub(crate) fn read(map: &SourceMap, source: u32, budget: &mut usize, faults: &mut Vec<Fault>) -> Option<Rc<Node>> {
+/// The mistakes in a source leave nothing to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unreadable;
+
+/// Reads one source; `None` when it is empty. `faults` gets the mistakes.
+pub(crate) fn read(
+    map: &SourceMap,
+    source: u32,
+    budget: &mut usize,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Rc<Node>>, Unreadable> {
     let text = map.text(source);
     if text.len() > MAX_SOURCE_BYTES {
         let span = Span { source, start: 0, end: 0 };
         let message = format!("the file has {} bytes; the limit is {MAX_SOURCE_BYTES}", text.len());
         faults.push(Fault { code: Code::TooLarge, span, message, label: String::new(), help: None });
-        return None;
+        return Err(Unreadable);
     }
     let mut reader = Reader::new(source, text, budget);
     let result = reader.run(text);
     faults.append(&mut reader.faults);
-    match result {
-        Ok(root) => root,
-        Err(fault) => {
-            faults.push(*fault);
-            None
-        }
-    }
+    result.map_err(|fault| {
+        faults.push(*fault);
+        Unreadable
+    })
 }
 
 struct Reader<'a> {
@@ -214,7 +223,7 @@ impl<'a> Reader<'a> {
             Code::Syntax,
             self.span(at, at),
             &format!("the file is not YAML from here on: {}", error.info()),
-            "",
+            if self.span(at, at).start >= self.length { "the file ends here" } else { "" },
             "look for a missing colon, bracket or quote, or wrong indentation, here or on the line before",
         )
     }
@@ -384,7 +393,13 @@ impl<'a> Reader<'a> {
 }
 
 fn complex_key(span: Span) -> Fault {
-    *stop(Code::UnsupportedYaml, span, "a key that is not plain text", "", "write the key as one word, without brackets")
+    *stop(
+        Code::UnsupportedYaml,
+        span,
+        "a key that is not plain text",
+        "",
+        "write the key as one word, without brackets",
+    )
 }
 
 fn too_deep(span: Span) -> Stop {

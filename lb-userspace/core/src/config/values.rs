@@ -107,9 +107,8 @@ impl<const MIN: u64, const MAX: u64> FromNode for Period<MIN, MAX> {
                     Some(_) => format!("{} is outside {least} to {most}", clip(&text)),
                     None => format!("`{}` is not a duration", clip(&text)),
                 };
-                cx.report(Code::BadDuration, place, message).help(
-                    "write a whole number and a unit: 100ms, 4s, 5m, 6h, 1d; a number alone means seconds",
-                );
+                cx.report(Code::BadDuration, place, message)
+                    .help("write a whole number and a unit: 100ms, 4s, 5m, 6h, 1d; a number alone means seconds");
                 None
             }
         }
@@ -165,8 +164,9 @@ impl FromNode for Address {
             Some((address, _)) if address.parse::<IpAddr>().is_ok() => format!("write {address}, without the prefix"),
             _ => match text.parse::<SocketAddr>() {
                 Ok(socket) => format!("write {}; a port has its own key", socket.ip()),
-                Err(_) => "write an address such as 192.168.94.110 or 2001:db8::10; host names are not looked up"
-                    .to_owned(),
+                Err(_) => {
+                    "write an address such as 192.168.94.110 or 2001:db8::10; host names are not looked up".to_owned()
+                }
             },
         };
         cx.report(Code::BadAddress, place, format!("`{}` is not an IP address", clip(&text))).help(help);
@@ -504,9 +504,5 @@ fn no_control(text: &str) -> Result<(), String> {
 }
 
 fn limit(text: &str, least: usize, most: usize) -> Result<(), String> {
-    if (least..=most).contains(&text.len()) {
-        Ok(())
-    } else {
-        Err(format!("it does not have {least} to {most} bytes"))
-    }
+    if (least..=most).contains(&text.len()) { Ok(()) } else { Err(format!("it does not have {least} to {most} bytes")) }
 }

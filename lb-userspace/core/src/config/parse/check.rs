@@ -1,7 +1,7 @@
 //! Health checks: which settings belong to which type, and what is inherited.
 //!
-//! A real server's own check starts from the service's: timing is always inherited, the rest only
-//! while the type stays the same.
+//! A real server's own check changes what it names of the service's. When it names a type, only the
+//! timing is inherited.
 
 use std::path::PathBuf;
 
@@ -36,12 +36,11 @@ pub(super) fn health_check(
     cx: &mut Context<'_>,
 ) -> Option<HealthCheck> {
     let kind = type_of(sections, protocol);
-    let same_type: Vec<&CheckSection> = sections
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| *index == 0 || type_of(&sections[*index..], protocol) == kind)
-        .map(|(_, section)| *section)
-        .collect();
+    // A section that names its type starts anew, so that a printed check means the same wherever it stands.
+    let same_type = match sections {
+        [own, ..] if own.r#type.is_some() => &sections[..1],
+        _ => sections,
+    };
     if let Some(own) = sections.first() {
         only_its_settings(own, kind, cx);
     }
@@ -53,10 +52,10 @@ pub(super) fn health_check(
         within_interval(timeout, interval, place, cx);
     }
     let place = sections.first().map_or(Place::ROOT, |section| section.place);
-    let probe = probe(kind, &same_type, place, cx)?;
+    let probe = probe(kind, same_type, place, cx)?;
     let port = match kind {
         CheckType::Ping | CheckType::None => None,
-        _ => pick(&same_type, |section| section.port.as_ref()).map(|at| at.value.0),
+        _ => pick(same_type, |section| section.port.as_ref()).map(|at| at.value.0),
     };
     Some(HealthCheck {
         probe,
@@ -100,6 +99,7 @@ fn probe(kind: CheckType, sections: &[&CheckSection], place: Place, cx: &mut Con
         }
         CheckType::Script => match pick(sections, |section| section.path.as_ref()) {
             Some(path) => Probe::Script { path: PathBuf::from(&path.value.text) },
+            None if sections.iter().any(|section| section.faulty) => return None,
             None => {
                 cx.report(Code::MissingKey, place, "`path` is missing: a script check needs its program")
                     .help("add `path: /usr/lib/lb/checks/NAME`; it is called as PROGRAM VIP VIP-PORT RIP RIP-PORT");

@@ -6,8 +6,6 @@
 mod check;
 mod pair;
 mod service;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -175,12 +173,17 @@ fn certificate(raw: &raw::CertificateSection, place: Place, cx: &mut Context<'_>
         (Some(pem), Some(key), None) => {
             let stray = raw.password.as_ref().map(|at| at.place).or(raw.password_file.as_ref().map(|at| at.place));
             if let Some(stray) = stray {
-                cx.report_key(Code::IncompleteCertificate, stray, "a password belongs to `pfx`, not to `pem` and `key`")
-                    .help("remove it; a PEM key must not be encrypted");
+                cx.report_key(
+                    Code::IncompleteCertificate,
+                    stray,
+                    "a password belongs to `pfx`, not to `pem` and `key`",
+                )
+                .help("remove it; a PEM key must not be encrypted");
             }
             Some(Certificate::Pem { pem: pem.value.path(), key: key.value.path() })
         }
         (None, None, Some(pfx)) => Some(Certificate::Pfx { pfx: pfx.value.path(), password }),
+        _ if raw.faulty => None,
         (pem, key, pfx) => {
             let message = match (pem, key, pfx) {
                 (Some(_), None, None) => "`pem` needs its private key",
@@ -209,9 +212,13 @@ fn secret(
     if let Some(value) = value
         && value.value.text == SECRET_PLACEHOLDER
     {
-        cx.report(Code::PlaceholderSecret, value.place, format!("`{SECRET_PLACEHOLDER}` stands for a secret and is none"))
-            .label("`lbctl config show` prints this in place of secrets")
-            .help(format!("write the secret, `${{NAME}}` for an environment variable, or `{key}_file`"));
+        cx.report(
+            Code::PlaceholderSecret,
+            value.place,
+            format!("`{SECRET_PLACEHOLDER}` stands for a secret and is none"),
+        )
+        .label("`lbctl config show` prints this in place of secrets")
+        .help(format!("write the secret, `${{NAME}}` for an environment variable, or `{key}_file`"));
     }
     match (value, file) {
         (_, Some(file)) => Some(Secret::File(file.value.path())),
@@ -225,7 +232,9 @@ fn unusable(address: IpAddr, loopback_allowed: bool) -> Option<&'static str> {
     match address {
         _ if address.is_unspecified() => Some("it is the unspecified address"),
         _ if address.is_multicast() => Some("it is a multicast address"),
-        _ if address.is_loopback() && !loopback_allowed => Some("it is a loopback address, which never leaves a machine"),
+        _ if address.is_loopback() && !loopback_allowed => {
+            Some("it is a loopback address, which never leaves a machine")
+        }
         IpAddr::V4(v4) if v4.is_broadcast() => Some("it is the broadcast address"),
         IpAddr::V4(v4) if v4.octets()[0] == 0 || v4.octets()[0] >= 240 => Some("it is in a reserved range"),
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("it is an IPv4 address in IPv6 form; write it as IPv4"),

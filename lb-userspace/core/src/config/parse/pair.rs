@@ -19,12 +19,17 @@ pub(super) fn pair(raw: &raw::HighAvailabilitySection, cx: &mut Context<'_>) -> 
     {
         cx.report(Code::UnusableAddress, peer.place, format!("{} cannot be the peer: {reason}", peer.value.0));
     }
-    Some(HighAvailability { role: raw.role.as_ref()?.value, peer: raw.peer.as_ref()?.value.0, vrrp: vrrp?, sync: sync? })
+    Some(HighAvailability {
+        role: raw.role.as_ref()?.value,
+        peer: raw.peer.as_ref()?.value.0,
+        vrrp: vrrp?,
+        sync: sync?,
+    })
 }
 
 fn vrrp(raw: &raw::VrrpSection, role: Option<HaRole>, cx: &mut Context<'_>) -> Option<Vrrp> {
     let interval = raw.advertisement_interval.value.0;
-    if interval.as_millis() % CENTISECOND_MILLIS != 0 {
+    if !interval.as_millis().is_multiple_of(CENTISECOND_MILLIS) {
         let whole = interval.as_millis() / CENTISECOND_MILLIS * CENTISECOND_MILLIS;
         cx.report(Code::BadDuration, raw.advertisement_interval.place, "VRRP counts in hundredths of a second")
             .help(format!("write {whole}ms"));
@@ -41,7 +46,7 @@ fn vrrp(raw: &raw::VrrpSection, role: Option<HaRole>, cx: &mut Context<'_>) -> O
 
 fn sync(raw: &raw::SyncSection, cx: &mut Context<'_>) -> Option<Sync> {
     let key = secret(raw.key.as_ref(), raw.key_file.as_ref(), "key", cx);
-    if key.is_none() {
+    if key.is_none() && !raw.faulty {
         cx.report_key(Code::MissingKey, raw.place, "`key_file` is missing")
             .label("what the pair mirrors is sealed with a key that both units share")
             .help("add `key_file:` with a file that holds the same key on both units");

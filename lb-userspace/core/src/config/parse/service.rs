@@ -92,7 +92,8 @@ fn not_in_mode<'c>(
     mode: Mode,
     belongs: &str,
 ) -> &'c mut super::super::places::Problem {
-    cx.report_key(Code::NotInMode, place, format!("{} has no {what}", mode.word())).label(format!("it belongs to {belongs}"))
+    cx.report_key(Code::NotInMode, place, format!("{} has no {what}", mode.word()))
+        .label(format!("it belongs to {belongs}"))
 }
 
 fn persistence(
@@ -120,7 +121,10 @@ fn persistence(
     }
     let prefix = full.and_then(|section| section.prefix.as_ref());
     let cookie = full.and_then(|section| section.cookie.as_ref());
-    let stray = [("prefix", prefix.map(|at| at.place), PersistenceWord::SourceIp), ("cookie", cookie.map(|at| at.place), PersistenceWord::Cookie)];
+    let stray = [
+        ("prefix", prefix.map(|at| at.place), PersistenceWord::SourceIp),
+        ("cookie", cookie.map(|at| at.place), PersistenceWord::Cookie),
+    ];
     for (key, place, owner) in stray {
         if let Some(place) = place
             && owner != by
@@ -157,27 +161,43 @@ fn persistence(
 fn check_suits(raw: &raw::Service, check: Option<&HealthCheck>, cx: &mut Context<'_>) {
     let Some(check) = check else { return };
     let place = raw.health_check.as_ref().map_or(raw.place, |section| section.place);
-    let uses_port = !matches!(check.probe, Probe::Ping | Probe::None);
     let servers = raw.real_servers.as_ref().map(|list| list.value.0.as_slice()).unwrap_or_default();
     let guessed = servers.iter().any(|server| server.value.port.is_none() && server.value.health_check.is_none());
-    if let Some(ports) = &raw.ports
-        && let Some(first) = ports.value.0.first()
-        && uses_port
-        && guessed
-        && check.port.is_none()
-        && (ports.value.0.len() > 1 || first.first != first.last)
-    {
-        let name = raw.name.as_ref().map_or("this service", |name| name.value.text.as_str());
-        let message = format!("the health check of {name} tests port {}, the first of several", first.first);
-        cx.report_key(Code::AmbiguousCheckPort, place, message)
-            .help(format!("write `port: {}` in health_check if that is right, or the port that shows the application works", first.first));
+    if guessed {
+        check_port_is_named(raw, check, place, text_of(raw.name.as_ref(), "this service"), cx);
     }
-    let opens_tcp = matches!(check.probe, Probe::Connect | Probe::Http(_) | Probe::Https { .. } | Probe::DicomEcho { .. });
+    let opens_tcp =
+        matches!(check.probe, Probe::Connect | Probe::Http(_) | Probe::Https { .. } | Probe::DicomEcho { .. });
     if raw.protocol.value == Protocol::Udp && opens_tcp && check.port.is_none() {
         let kind = check::type_of(&sections(raw, None), raw.protocol.value).word();
         cx.report_key(Code::TcpCheckOfUdp, place, format!("the {kind} check opens a TCP connection to a UDP service"))
             .help("use `type: ping`, or write the `port` that answers over TCP");
     }
+}
+
+/// C5: of several ports, the first is a guess.
+fn check_port_is_named(service: &raw::Service, check: &HealthCheck, place: Place, whose: &str, cx: &mut Context<'_>) {
+    if matches!(check.probe, Probe::Ping | Probe::None) || check.port.is_some() {
+        return;
+    }
+    if let Some(ports) = &service.ports
+        && let Some(first) = ports.value.0.first()
+        && has_several(ports)
+    {
+        let first = first.first;
+        let message = format!("the health check of {whose} tests port {first}, the first of several");
+        cx.report_key(Code::AmbiguousCheckPort, place, message).help(format!(
+            "write `port: {first}` in health_check if that is right, or the port that shows the application works"
+        ));
+    }
+}
+
+fn has_several(ports: &At<super::super::values::Ports>) -> bool {
+    ports.value.0.len() > 1 || ports.value.0.first().is_some_and(|range| range.first != range.last)
+}
+
+fn text_of<'r, R>(value: Option<&'r At<super::super::values::Text<R>>>, otherwise: &'r str) -> &'r str {
+    value.map_or(otherwise, |at| at.value.text.as_str())
 }
 
 fn timeouts(raw: &raw::Service, mode: Option<Mode>, defaults: &Defaults, cx: &mut Context<'_>) -> Timeouts {
@@ -216,6 +236,9 @@ fn tls(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<T
         }
         (None, None) => Vec::new(),
     };
+    if certificates.is_empty() && section.value.faulty {
+        return None;
+    }
     if certificates.is_empty() {
         cx.report_key(Code::MissingKey, section.place, "`certificate` is missing")
             .help("add `certificate:` with a label from `certificates`");
@@ -224,16 +247,11 @@ fn tls(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<T
     Some(TlsListener { port: section.value.port.value.0, certificates, policy: section.value.policy.value })
 }
 
-fn fallback(
-    raw: &raw::Service,
-    mode: Option<Mode>,
-    vip: Option<IpAddr>,
-    cx: &mut Context<'_>,
-) -> Option<Fallback> {
+fn fallback(raw: &raw::Service, mode: Option<Mode>, vip: Option<IpAddr>, cx: &mut Context<'_>) -> Option<Fallback> {
     let section = raw.fallback.as_ref()?;
     let raw::FallbackSection { address, port, page, redirect, .. } = &section.value;
     let written = [address.is_some(), page.is_some(), redirect.is_some()].iter().filter(|written| **written).count();
-    if written != 1 {
+    if written > 1 || (written == 0 && !section.value.faulty) {
         let (code, message) = if written == 0 {
             (Code::MissingKey, "the fallback names neither `address`, `page` nor `redirect`")
         } else {
@@ -244,15 +262,19 @@ fn fallback(
     if let Some(port) = port {
         match mode {
             Some(mode) if !is_layer_7(mode) => {
-                not_in_mode(cx, port.place, "port of the fallback", mode, "layer 7").help("remove `port`");
+                not_in_mode(cx, port.place, "`port` for its fallback", mode, "layer 7").help("remove `port`");
             }
             _ if address.is_none() => {
-                cx.report_key(Code::NotInMode, port.place, "only a fallback with `address` has a port").help("remove `port`");
+                cx.report_key(Code::NotInMode, port.place, "only a fallback with `address` has a port")
+                    .help("remove `port`");
             }
             _ => {}
         }
     }
-    for (place, what) in [(page.as_ref().map(|at| at.place), "fallback page"), (redirect.as_ref().map(|at| at.place), "fallback redirect")] {
+    for (place, what) in [
+        (page.as_ref().map(|at| at.place), "fallback page"),
+        (redirect.as_ref().map(|at| at.place), "fallback redirect"),
+    ] {
         if let (Some(place), Some(mode)) = (place, mode)
             && mode != Mode::L7Http
         {
@@ -283,7 +305,8 @@ fn fallback_is_reachable(
         cx.report(Code::UnusableAddress, address.place, format!("{ip} cannot be the fallback: {reason}"));
     }
     if vip == Some(ip) {
-        cx.report(Code::VipIsServer, address.place, "the fallback is the VIP itself").help("write the address of a machine");
+        cx.report(Code::VipIsServer, address.place, "the fallback is the VIP itself")
+            .help("write the address of a machine");
     }
     same_family(address, "the fallback", mode, vip, cx);
 }
@@ -300,9 +323,13 @@ fn same_family(
         && !is_layer_7(mode)
         && vip.is_ipv4() != ip.is_ipv4()
     {
-        cx.report(Code::FamilyMismatch, address.place, format!("{what} has an {} address and the VIP an {} one", family(ip), family(vip)))
-            .label(format!("{} forwards packets as they are", mode.word()))
-            .help("use addresses of one family, or mode: l7-tcp or l7-http, which translate");
+        cx.report(
+            Code::FamilyMismatch,
+            address.place,
+            format!("{what} has an {} address and the VIP an {} one", family(ip), family(vip)),
+        )
+        .label(format!("{} forwards packets as they are", mode.word()))
+        .help("use addresses of one family, or mode: l7-tcp or l7-http, which translate");
     }
 }
 
@@ -310,7 +337,8 @@ fn real_servers(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<'_>) -
     let list = raw.real_servers.as_ref()?;
     let servers = &list.value.0;
     if servers.is_empty() {
-        cx.report_key(Code::MissingKey, list.place, "there is no real server").help("add at least one: - {name: …, address: …}");
+        cx.report_key(Code::MissingKey, list.place, "there is no real server")
+            .help("add at least one: - {name: …, address: …}");
     }
     if servers.len() > MAX_REAL_SERVERS {
         let message = format!("{} real servers in one service; the limit is {MAX_REAL_SERVERS}", servers.len());
@@ -323,9 +351,11 @@ fn real_servers(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<'_>) -
             .help("give one a weight above 0");
     }
     if !servers.is_empty() && servers.iter().all(|server| server.value.backup.value.0) {
-        cx.report_key(Code::OnlyBackups, list.place, "every real server is a backup").help("remove `backup` from those that serve always");
+        cx.report_key(Code::OnlyBackups, list.place, "every real server is a backup")
+            .help("remove `backup` from those that serve always");
     }
-    let read: Vec<Option<RealServer>> = servers.iter().map(|server| real_server(&server.value, raw, defaults, cx)).collect();
+    let read: Vec<Option<RealServer>> =
+        servers.iter().map(|server| real_server(&server.value, raw, defaults, cx)).collect();
     let read: Option<Vec<RealServer>> = read.into_iter().collect();
     read.filter(|servers| !servers.is_empty())
 }
@@ -337,14 +367,22 @@ fn unique_servers(servers: &[At<raw::Server>], cx: &mut Context<'_>) {
         if let Some(name) = &server.value.name
             && !names.insert(&name.value.text)
         {
-            cx.report(Code::DuplicateName, name.place, format!("the name {} is used twice in this service", name.value.text))
-                .help("give each real server of a service its own name");
+            cx.report(
+                Code::DuplicateName,
+                name.place,
+                format!("the name {} is used twice in this service", name.value.text),
+            )
+            .help("give each real server of a service its own name");
         }
         if let Some(address) = &server.value.address
             && !addresses.insert((address.value.0, server.value.port.as_ref().map(|port| port.value.0)))
         {
-            cx.report(Code::ServerTwice, address.place, format!("{} is in this service twice, with the same port", address.value.0))
-                .help("remove one; use `weight` for a larger share");
+            cx.report(
+                Code::ServerTwice,
+                address.place,
+                format!("{} is in this service twice, with the same port", address.value.0),
+            )
+            .help("remove one; use `weight` for a larger share");
         }
     }
 }
@@ -360,9 +398,13 @@ fn real_server(
     server_port(raw, service, mode, cx);
     let (least, most) = (raw.min_connections.value.0, raw.max_connections.value.0);
     if most > 0 && least > most {
-        cx.report(Code::ConnectionLimits, raw.min_connections.place, format!("min_connections {least} is above max_connections {most}"))
-            .label("once full, the real server takes new flows again below this")
-            .help(format!("write at most {most}"));
+        cx.report(
+            Code::ConnectionLimits,
+            raw.min_connections.place,
+            format!("min_connections {least} is above max_connections {most}"),
+        )
+        .label("once full, the real server takes new flows again below this")
+        .help(format!("write at most {most}"));
     }
     let tls = server_tls(raw, mode, cx);
     if let (Some(redirect), Some(mode)) = (&raw.redirect, mode)
@@ -372,7 +414,13 @@ fn real_server(
     }
     let health_check = match &raw.health_check {
         None => None,
-        Some(_) => Some(check::health_check(&sections(service, Some(raw)), service.protocol.value, defaults, cx)?),
+        Some(own) => {
+            let check = check::health_check(&sections(service, Some(raw)), service.protocol.value, defaults, cx)?;
+            if raw.port.is_none() {
+                check_port_is_named(service, &check, own.place, text_of(raw.name.as_ref(), "this real server"), cx);
+            }
+            Some(check)
+        }
     };
     plain_check_of_tls(raw, service, cx);
     Some(RealServer {
@@ -392,7 +440,11 @@ fn real_server(
 fn server_is_reachable(raw: &raw::Server, service: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) {
     let Some(address) = &raw.address else { return };
     if let Some(reason) = unusable(address.value.0, mode.is_none_or(is_layer_7)) {
-        cx.report(Code::UnusableAddress, address.place, format!("{} cannot be a real server: {reason}", address.value.0));
+        cx.report(
+            Code::UnusableAddress,
+            address.place,
+            format!("{} cannot be a real server: {reason}", address.value.0),
+        );
     }
     same_family(address, "the real server", mode, service.address.as_ref().map(|vip| vip.value.0), cx);
 }
@@ -405,11 +457,13 @@ fn server_port(raw: &raw::Server, service: &raw::Service, mode: Option<Mode>, cx
             .help("remove `port`, or use mode: l4-snat or l7-tcp");
         return;
     }
-    if let Some(ports) = &service.ports
-        && (ports.value.0.len() > 1 || ports.value.0.first().is_some_and(|range| range.first != range.last))
-    {
-        cx.report(Code::ManyPortsToOne, port.place, format!("all ports of the service go to port {} of this real server", port.value.0))
-            .help("remove `port` to keep the port that the client used");
+    if service.ports.as_ref().is_some_and(has_several) {
+        cx.report(
+            Code::ManyPortsToOne,
+            port.place,
+            format!("all ports of the service go to port {} of this real server", port.value.0),
+        )
+        .help("remove `port` to keep the port that the client used");
     }
 }
 
@@ -425,7 +479,8 @@ fn server_tls(raw: &raw::Server, mode: Option<Mode>, cx: &mut Context<'_>) -> Op
     if let Some(ca) = &section.value.ca_file
         && !verify
     {
-        cx.report_key(Code::ChooseOne, ca.place, "`ca_file` has no effect with `verify: none`").help("remove one of the two");
+        cx.report_key(Code::ChooseOne, ca.place, "`ca_file` has no effect with `verify: none`")
+            .help("remove one of the two");
     }
     Some(ServerTls {
         verify,
@@ -439,7 +494,7 @@ fn plain_check_of_tls(raw: &raw::Server, service: &raw::Service, cx: &mut Contex
     let sections = sections(service, Some(raw));
     let own_port = sections.iter().any(|section| section.port.is_some());
     if raw.tls.is_some() && !own_port && check::type_of(&sections, service.protocol.value) == CheckType::Http {
-        let name = raw.name.as_ref().map_or("this real server", |name| name.value.text.as_str());
+        let name = text_of(raw.name.as_ref(), "this real server");
         let place = sections.first().and_then(|section| section.r#type.as_ref()).map_or(raw.place, |at| at.place);
         cx.report(Code::PlainCheckOfTls, place, format!("the http check of {name} goes to a port that speaks TLS"))
             .help("use `type: https`, or name a plain `port`");
