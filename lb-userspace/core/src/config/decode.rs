@@ -24,6 +24,8 @@ pub(crate) struct Context<'a> {
     pub(crate) places: Places,
     pub(crate) problems: Problems,
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the placeholder of a secret is accepted as one.
+    pub(crate) placeholders: bool,
 }
 
 impl Context<'_> {

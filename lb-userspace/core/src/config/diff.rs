@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::effective::document;
 use super::model::{Certificate, Config, Secret};
+use super::parse::SECRET_PLACEHOLDER;
 
 /// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,12 +200,14 @@ fn secrets(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     let mut changed = |path: &str, subject: &str, old: Option<&Secret>, new: Option<&Secret>| {
         if let (Some(Secret::Value(before)), Some(Secret::Value(after))) = (old, new)
             && before != after
+            && before != SECRET_PLACEHOLDER
+            && after != SECRET_PLACEHOLDER
         {
             changes.push(Change {
                 path: path.to_owned(),
                 kind: ChangeKind::Changed,
-                old: Some(super::parse::SECRET_PLACEHOLDER.to_owned()),
-                new: Some(super::parse::SECRET_PLACEHOLDER.to_owned()),
+                old: Some(SECRET_PLACEHOLDER.to_owned()),
+                new: Some(SECRET_PLACEHOLDER.to_owned()),
                 sentence: format!("{subject} changes"),
             });
         }

@@ -55,6 +55,25 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes and warnings, in the order of the sources.
 pub fn load(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Diagnostic>> {
+    read(sources, env, false)
+}
+
+/// Reads what [`effective`] printed, to compare it: the placeholders of secrets are accepted.
+///
+/// The result must not be run; [`diff::diff`] knows that a placeholder says nothing about a secret.
+///
+/// # Errors
+/// All mistakes, when the text is not from [`effective`].
+pub fn read_effective(text: &str) -> Result<model::Config, Vec<Diagnostic>> {
+    let source = Source { path: "the running configuration".to_owned(), text: text.to_owned() };
+    read(&[source], &|_| None, true).map(|loaded| loaded.config)
+}
+
+fn read(
+    sources: &[Source],
+    env: &dyn Fn(&str) -> Option<String>,
+    placeholders: bool,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let map = SourceMap::new(sources);
     let mut faults = Vec::new();
     let mut budget = tree::MAX_VALUES;
@@ -68,7 +87,7 @@ pub fn load(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Result<
         }
     }
     let root = if readable { merge::merge(trees, &map, &mut faults) } else { None };
-    let mut cx = Context { places: Places::new(map), problems: Problems::new(), env };
+    let mut cx = Context { places: Places::new(map), problems: Problems::new(), env, placeholders };
     for fault in faults {
         cx.problems.add_fault(fault);
     }

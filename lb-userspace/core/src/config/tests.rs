@@ -234,6 +234,13 @@ fn a_changed_secret_is_a_change_that_does_not_show_it() {
 }
 
 #[test]
+fn a_printed_configuration_can_be_compared_though_not_loaded() {
+    let config = loaded(&format!("{HARMONIC}certificates: {{a: {{pfx: a.pfx, password: old-one}}}}\n"));
+    let running = read_effective(&effective(&config)).unwrap();
+    assert_eq!(diff(&running, &config), []);
+}
+
+#[test]
 fn differences_are_sentences_by_name() {
     let old = loaded(HARMONIC);
     let mut new = old.clone();

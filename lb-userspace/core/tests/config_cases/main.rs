@@ -3,7 +3,6 @@
 //! `UPDATE_EXPECT=1` rewrites what is expected; read the difference before it is committed. A folder
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
-#![expect(missing_docs, reason = "a test program")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -211,6 +211,7 @@ fn secret(
     }
     if let Some(value) = value
         && value.value.text == SECRET_PLACEHOLDER
+        && !cx.placeholders
     {
         cx.report(
             Code::PlaceholderSecret,

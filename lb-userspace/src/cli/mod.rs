@@ -1,0 +1,3 @@
+//! `lbctl`, the administrator's command.
+
+pub mod config;
