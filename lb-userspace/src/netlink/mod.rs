@@ -36,7 +36,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use announce::{gratuitous_arp, unsolicited_advertisement};
-pub use host::{Host, HostAddresses};
+pub use host::Host;
 
 use self::connection::Connection;
 use self::packet::PacketSocket;
