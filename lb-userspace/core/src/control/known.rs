@@ -67,7 +67,6 @@ impl Known {
         }
     }
 
-
     pub(super) fn input(&self) -> ServerInput {
         let health = match self.health {
             State::Up => Health::Up,
