@@ -20,12 +20,14 @@ pub mod model;
 mod parse;
 mod places;
 mod raw;
+mod reader;
 mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod values;
+mod words;
 
 use decode::{Context, Definitions, FromNode};
 pub use diagnostic::Diagnostic;
@@ -76,14 +78,14 @@ fn read(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let map = SourceMap::new(sources);
     let mut faults = Vec::new();
-    let mut budget = tree::MAX_VALUES;
+    let mut budget = reader::MAX_VALUES;
     let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
     let mut trees = Vec::new();
     let mut readable = true;
     for source in 0..count {
-        match tree::read(&map, source, &mut budget, &mut faults) {
+        match reader::read(&map, source, &mut budget, &mut faults) {
             Ok(tree) => trees.extend(tree),
-            Err(tree::Unreadable) => readable = false,
+            Err(reader::Unreadable) => readable = false,
         }
     }
     let root = if readable { merge::merge(trees, &map, &mut faults) } else { None };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::decode::{Context, Definitions, FromNode, Labelled, List, record, word_from_node, words};
+use super::decode::{Context, Definitions, FromNode, Labelled, List, record};
 use super::model::{FlowTimeouts, HaRole, Limits, Mode, Protocol, Scheduler, TlsPolicy, XdpMode};
 use super::places::Place;
 use super::tree::{Kind, Node};
@@ -15,6 +15,7 @@ use super::values::{
     AbsolutePath, Address, AeTitle, CookieName, Device, Expected, FilePath, Host, Name, Number, Pattern, Period, Port,
     Ports, SecretText, Socket, Switch, Text, Url,
 };
+use super::words::{word_from_node, words};
 
 const DAY: u64 = 86_400_000;
 

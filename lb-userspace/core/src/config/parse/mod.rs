@@ -5,7 +5,9 @@
 
 mod check;
 mod pair;
+mod server;
 mod service;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
