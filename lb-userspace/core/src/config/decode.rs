@@ -6,6 +6,7 @@
 //! `record!` defines a mapping. Each definition is at once the decoder, the default values, the documentation and the JSON Schema.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use std::rc::Rc;
 
@@ -20,8 +21,14 @@ use super::places::{Place, Places, Problem, Problems};
 use super::tree::{Key, Kind, Node, clip};
 use super::words::closest;
 
-/// Definitions of the schema, by name.
-pub(crate) type Definitions = Map<String, Value>;
+/// The records that the schema consists of.
+#[derive(Default)]
+pub(crate) struct Definitions {
+    /// JSON Schemas by name.
+    pub(crate) schemas: Map<String, Value>,
+    /// Keys of each record in the order of their definition, which JSON does not keep.
+    pub(crate) keys: HashMap<&'static str, Vec<&'static str>>,
+}
 
 /// What decoding reads besides the tree, and where it notes what it finds.
 pub(crate) struct Context<'a> {
@@ -87,7 +94,8 @@ impl Context<'_> {
     }
 
     fn unknown_key(&mut self, place: Place, key: &str, names: &[&str]) {
-        let help = match closest(key, names) {
+        let near = if self.problems.is_full() { None } else { closest(key, names) };
+        let help = match near {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the keys here are {}", names.join(", ")),
         };
@@ -266,9 +274,9 @@ macro_rules! record {
             }
 
             fn schema(definitions: &mut $crate::config::decode::Definitions) -> serde_json::Value {
-                if !definitions.contains_key(stringify!($name)) {
-                    // Holds the name while the fields are described, so that a cycle ends.
-                    definitions.insert(stringify!($name).into(), serde_json::Value::Null);
+                let keys = vec![$( $crate::config::decode::key_name(stringify!($field)) ),*];
+                // Noted before the fields are described, so that a cycle ends.
+                if definitions.keys.insert(stringify!($name), keys).is_none() {
                     let mut properties = serde_json::Map::new();
                     $(
                         let key = $crate::config::decode::key_name(stringify!($field));
@@ -287,7 +295,7 @@ macro_rules! record {
                     if !required.is_empty() {
                         schema["required"] = required.into();
                     }
-                    definitions.insert(stringify!($name).into(), schema);
+                    definitions.schemas.insert(stringify!($name).into(), schema);
                 }
                 serde_json::json!({"$ref": concat!("#/$defs/", stringify!($name))})
             }

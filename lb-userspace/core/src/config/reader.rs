@@ -10,6 +10,7 @@ use std::rc::Rc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::code::Code;
+use super::places::MAX_PROBLEMS;
 use super::source::{SourceMap, Span};
 use super::tree::{Fault, Key, Kind, MAX_DEPTH, Node, clip};
 
@@ -128,6 +129,14 @@ impl<'a> Reader<'a> {
         Ok(self.root.take())
     }
 
+    /// Notes a mistake that reading can go on after.
+    fn note(&mut self, fault: Fault) {
+        // More than are ever shown; the rest would only cost memory.
+        if self.faults.len() <= MAX_PROBLEMS {
+            self.faults.push(fault);
+        }
+    }
+
     fn span(&self, start: usize, end: usize) -> Span {
         let byte = |index: usize| {
             if self.offsets.is_empty() {
@@ -155,7 +164,7 @@ impl<'a> Reader<'a> {
     fn quotes(&mut self, tag: Option<&Tag>, span: Span) -> bool {
         let Some(tag) = tag else { return false };
         if !tag.is_yaml_core_schema() && tag.to_string() != "!" {
-            self.faults.push(*stop(
+            self.note(*stop(
                 Code::UnsupportedYaml,
                 span,
                 &format!("the tag `{}` has no meaning here", clip(&tag.to_string())),
@@ -265,7 +274,7 @@ impl<'a> Reader<'a> {
             if key.plain && key.text == "<<" {
                 merged.push(value);
             } else if seen.contains_key(&key.text) {
-                self.faults.push(*stop(
+                self.note(*stop(
                     Code::DuplicateKey,
                     key.span,
                     &format!("`{}` is written twice", clip(&key.text)),
@@ -304,7 +313,7 @@ impl<'a> Reader<'a> {
                     self.merge_from(base, seen, kept, false);
                 }
             }
-            _ => self.faults.push(*stop(
+            _ => self.note(*stop(
                 Code::WrongShape,
                 base.span,
                 "`<<` takes a mapping, usually an alias such as `*name`",

@@ -15,6 +15,8 @@ use super::raw::{Root, Service};
 
 /// Virtual services of one configuration.
 pub(crate) const MAX_SERVICES: usize = 1024;
+/// Certificates of one configuration: more than one for each service.
+const MAX_CERTIFICATES: usize = 4096;
 
 /// Checks everything that involves more than one service.
 pub(crate) fn check(root: &Root, cx: &mut Context<'_>) {
@@ -68,6 +70,9 @@ fn vips_are_not_servers(services: &[At<Service>], cx: &mut Context<'_>) {
         vips.entry(address.value.0).or_insert(address);
     }
     for service in services {
+        if cx.problems.is_full() {
+            return;
+        }
         for server in service.value.real_servers.iter().flat_map(|list| &list.value.0) {
             let Some(address) = &server.value.address else { continue };
             let Some(vip) = vips.get(&address.value.0) else { continue };
@@ -91,10 +96,10 @@ fn certificates_match(root: &Root, services: &[At<Service>], cx: &mut Context<'_
         for label in tls.value.certificate.iter().chain(several) {
             let text = label.value.text.as_str();
             used.insert(text);
-            if written.contains(text) {
+            if written.contains(text) || cx.problems.is_full() {
                 continue;
             }
-            let labels: Vec<&str> = defined.iter().map(|(label, _)| *label).collect();
+            let labels: Vec<&str> = defined.iter().take(MAX_CERTIFICATES).map(|(label, _)| *label).collect();
             let help = match super::words::closest(text, &labels) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if labels.is_empty() => format!("add `certificates:` with `{text}:` below it"),
@@ -102,6 +107,10 @@ fn certificates_match(root: &Root, services: &[At<Service>], cx: &mut Context<'_
             };
             cx.report(Code::UnknownCertificate, label.place, format!("no certificate has the label {text}")).help(help);
         }
+    }
+    if defined.len() > MAX_CERTIFICATES {
+        let message = format!("{} certificates; the limit is {MAX_CERTIFICATES}", defined.len());
+        cx.report_key(Code::TooMany, root.certificates.as_ref().map_or(root.place, |section| section.place), message);
     }
     for (label, place) in defined {
         if !used.contains(label) {

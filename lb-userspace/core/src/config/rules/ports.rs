@@ -81,6 +81,9 @@ pub(super) fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
 pub(super) fn services_clash(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
     let mut reported = HashSet::new();
     for (first, second) in overlaps(uses) {
+        if cx.problems.is_full() {
+            return;
+        }
         // The one that stands later in the files is the one to change.
         let (earlier, later) = in_order(first, second, cx);
         if !reported.insert((later.service.place, earlier.service.place)) {
@@ -168,6 +171,9 @@ pub(super) fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
     let mut shared = SharedPorts { ports: &ports, known: HashMap::new() };
     for (snats, proxies) in by_address.values() {
         for (snat, proxy) in snats.iter().flat_map(|snat| proxies.iter().map(move |proxy| (snat, proxy))) {
+            if cx.problems.is_full() {
+                return;
+            }
             if let Some(port) = shared.first(snat, proxy) {
                 report_rewrites(snat, proxy, port, cx);
             }
