@@ -48,6 +48,8 @@ pub(crate) fn config(root: &raw::Root, cx: &mut Context<'_>) -> Option<Config> {
         None => Vec::new(),
     };
     super::rules::check(root, cx);
+    // Another version may mean something else by the same keys.
+    root.version.as_ref()?;
     let high_availability = match high_availability {
         None => None,
         Some(pair) => Some(pair?),
