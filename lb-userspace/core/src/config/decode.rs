@@ -80,26 +80,29 @@ impl Context<'_> {
     }
 
     /// The values of a record's keys, in the order of `names`; reports keys that do not exist.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, place: Place, names: &[&str]) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, place: Place, names: &[&'n str]) -> Option<Fields<'n>> {
         let entries = self.mapping(node, place)?;
-        let mut found = Vec::with_capacity(entries.len());
+        let mut found = Vec::with_capacity(names.len());
+        let mut meant = Vec::new();
         for (key, value) in entries {
             let at = self.places.key(place, &key.text, key.span, value.span);
             match names.iter().find(|name| **name == key.text) {
                 Some(_) => found.push((key.text.as_str(), at, &**value)),
-                None => self.unknown_key(at, &key.text, names),
+                None => meant.extend(self.unknown_key(at, &key.text, names)),
             }
         }
-        Some(Fields { place, faulty: Cell::new(found.len() < entries.len()), found })
+        Some(Fields { place, faulty: Cell::new(found.len() < entries.len()), found, meant })
     }
 
-    fn unknown_key(&mut self, place: Place, key: &str, names: &[&str]) {
+    /// Reports it, and returns the key that was probably meant.
+    fn unknown_key<'n>(&mut self, place: Place, key: &str, names: &[&'n str]) -> Option<&'n str> {
         let near = if self.problems.is_full() { None } else { closest(key, names) };
         let help = match near {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the keys here are {}", names.join(", ")),
         };
         self.report_key(Code::UnknownKey, place, format!("unknown key `{}`", clip(key))).help(help);
+        near
     }
 }
 
@@ -128,6 +131,8 @@ pub(crate) struct Fields<'n> {
     place: Place,
     faulty: Cell<bool>,
     found: Vec<(&'n str, Place, &'n Node)>,
+    /// Keys that are there under a wrong name.
+    meant: Vec<&'n str>,
 }
 
 impl Fields<'_> {
@@ -145,7 +150,7 @@ impl Fields<'_> {
     }
 
     pub(crate) fn required<T: FromNode>(&self, name: &str, cx: &mut Context<'_>) -> Option<At<T>> {
-        if !self.found.iter().any(|(key, _, _)| *key == name) {
+        if !self.found.iter().any(|(key, _, _)| *key == name) && !self.meant.contains(&name) {
             cx.report(Code::MissingKey, self.place, format!("`{name}` is missing"))
                 .help(format!("add `{name}:`; it has no default"));
         }

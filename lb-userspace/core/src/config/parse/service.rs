@@ -94,6 +94,10 @@ pub(super) fn not_in_mode<'c>(
 /// What the check of the whole service does not fit (C5, C8).
 fn check_suits(raw: &raw::Service, check: Option<&HealthCheck>, cx: &mut Context<'_>) {
     let Some(check) = check else { return };
+    // Of a section with a mistake it is not known what it asks for.
+    if raw.health_check.as_ref().is_some_and(|section| section.value.faulty) {
+        return;
+    }
     let place = raw.health_check.as_ref().map_or(raw.place, |section| section.place);
     let servers = raw.real_servers.as_ref().map(|list| list.value.0.as_slice()).unwrap_or_default();
     let guessed = servers.iter().any(|server| server.value.port.is_none() && server.value.health_check.is_none());
