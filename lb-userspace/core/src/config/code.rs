@@ -111,7 +111,7 @@ codes! {
     TooManyRanges Error "E024" "too many port ranges on one address":
         "The datapath searches at most 16 true ranges per (address, protocol). Single ports are not counted.";
     TooMany Error "E025" "too many entries":
-        "At most 1024 virtual services, 250 real servers per service, 256 ports or ranges per service and 64 interfaces.";
+        "At most 1024 virtual services, 250 real servers per service, 256 ports or ranges per service, 64 interfaces and 4096 certificates.";
     ConnectionLimits Error "E026" "min_connections is above max_connections":
         "A real server that is full at max_connections takes new flows again below min_connections.";
     TimeoutOverInterval Error "E027" "the check's timeout is longer than its interval":

@@ -3,21 +3,32 @@
 //! In: a tree, the environment. Out: values with their places, JSON Schema from the same
 //! definitions. Absent: the definitions, and rules between values.
 //!
-//! `record!` defines a mapping and `words!` a choice of words. Each definition is at once the
-//! decoder, the default values, the documentation and the JSON Schema.
+//! `record!` defines a mapping. Each definition is at once the decoder, the default values, the documentation and the JSON Schema.
 
 use std::cell::Cell;
+use std::collections::HashMap;
+
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
 use super::code::Code;
-use super::environment;
-use super::places::{Place, Places, Problem, Problems};
-use super::tree::{Key, Kind, Node, clip};
 
-/// Definitions of the schema, by name.
-pub(crate) type Definitions = Map<String, Value>;
+use super::environment;
+
+use super::places::{Place, Places, Problem, Problems};
+
+use super::tree::{Key, Kind, Node, clip};
+use super::words::closest;
+
+/// The records that the schema consists of.
+#[derive(Default)]
+pub(crate) struct Definitions {
+    /// JSON Schemas by name.
+    pub(crate) schemas: Map<String, Value>,
+    /// Keys of each record in the order of their definition, which JSON does not keep.
+    pub(crate) keys: HashMap<&'static str, Vec<&'static str>>,
+}
 
 /// What decoding reads besides the tree, and where it notes what it finds.
 pub(crate) struct Context<'a> {
@@ -69,25 +80,29 @@ impl Context<'_> {
     }
 
     /// The values of a record's keys, in the order of `names`; reports keys that do not exist.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, place: Place, names: &[&str]) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, place: Place, names: &[&'n str]) -> Option<Fields<'n>> {
         let entries = self.mapping(node, place)?;
-        let mut found = Vec::with_capacity(entries.len());
+        let mut found = Vec::with_capacity(names.len());
+        let mut meant = Vec::new();
         for (key, value) in entries {
             let at = self.places.key(place, &key.text, key.span, value.span);
             match names.iter().find(|name| **name == key.text) {
                 Some(_) => found.push((key.text.as_str(), at, &**value)),
-                None => self.unknown_key(at, &key.text, names),
+                None => meant.extend(self.unknown_key(at, &key.text, names)),
             }
         }
-        Some(Fields { place, faulty: Cell::new(found.len() < entries.len()), found })
+        Some(Fields { place, faulty: Cell::new(found.len() < entries.len()), found, meant })
     }
 
-    fn unknown_key(&mut self, place: Place, key: &str, names: &[&str]) {
-        let help = match closest(key, names) {
+    /// Reports it, and returns the key that was probably meant.
+    fn unknown_key<'n>(&mut self, place: Place, key: &str, names: &[&'n str]) -> Option<&'n str> {
+        let near = if self.problems.is_full() { None } else { closest(key, names) };
+        let help = match near {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the keys here are {}", names.join(", ")),
         };
         self.report_key(Code::UnknownKey, place, format!("unknown key `{}`", clip(key))).help(help);
+        near
     }
 }
 
@@ -116,6 +131,8 @@ pub(crate) struct Fields<'n> {
     place: Place,
     faulty: Cell<bool>,
     found: Vec<(&'n str, Place, &'n Node)>,
+    /// Keys that are there under a wrong name.
+    meant: Vec<&'n str>,
 }
 
 impl Fields<'_> {
@@ -133,7 +150,7 @@ impl Fields<'_> {
     }
 
     pub(crate) fn required<T: FromNode>(&self, name: &str, cx: &mut Context<'_>) -> Option<At<T>> {
-        if !self.found.iter().any(|(key, _, _)| *key == name) {
+        if !self.found.iter().any(|(key, _, _)| *key == name) && !self.meant.contains(&name) {
             cx.report(Code::MissingKey, self.place, format!("`{name}` is missing"))
                 .help(format!("add `{name}:`; it has no default"));
         }
@@ -143,39 +160,6 @@ impl Fields<'_> {
     pub(crate) fn default<T: FromNode>(&self, name: &str, default: T, cx: &mut Context<'_>) -> At<T> {
         self.optional(name, cx).unwrap_or(At { value: default, place: self.place })
     }
-}
-
-/// The name within `candidates` that was probably meant.
-pub(crate) fn closest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    const LONGEST: usize = 64;
-    if typed.chars().count() > LONGEST {
-        return None;
-    }
-    let typed = typed.to_lowercase().replace('-', "_");
-    let near = |name: &&'a str| {
-        let distance = edit_distance(&typed, &name.replace('-', "_"));
-        (distance <= 1 + name.len() / 4).then_some((distance, *name))
-    };
-    candidates.iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
-}
-
-/// Insertions, removals, replacements and swaps of neighbours between two words.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before_previous: Vec<usize> = Vec::new();
-    let mut previous: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut current = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replaced = previous[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            current[j] = replaced.min(previous[j] + 1).min(current[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                current[j] = current[j].min(before_previous[j - 2] + 1);
-            }
-        }
-        before_previous = std::mem::replace(&mut previous, current);
-    }
-    previous[b.len()]
 }
 
 /// A list of values.
@@ -295,9 +279,9 @@ macro_rules! record {
             }
 
             fn schema(definitions: &mut $crate::config::decode::Definitions) -> serde_json::Value {
-                if !definitions.contains_key(stringify!($name)) {
-                    // Holds the name while the fields are described, so that a cycle ends.
-                    definitions.insert(stringify!($name).into(), serde_json::Value::Null);
+                let keys = vec![$( $crate::config::decode::key_name(stringify!($field)) ),*];
+                // Noted before the fields are described, so that a cycle ends.
+                if definitions.keys.insert(stringify!($name), keys).is_none() {
                     let mut properties = serde_json::Map::new();
                     $(
                         let key = $crate::config::decode::key_name(stringify!($field));
@@ -316,7 +300,7 @@ macro_rules! record {
                     if !required.is_empty() {
                         schema["required"] = required.into();
                     }
-                    definitions.insert(stringify!($name).into(), schema);
+                    definitions.schemas.insert(stringify!($name).into(), schema);
                 }
                 serde_json::json!({"$ref": concat!("#/$defs/", stringify!($name))})
             }
@@ -353,66 +337,5 @@ macro_rules! record {
     (@require $field:ident optional) => { None };
     (@require $field:ident default) => { None };
 }
+
 pub(crate) use record;
-
-/// Gives a type its words: `words! { Type, "what it is": "word" => Value, "what it means"; }`.
-macro_rules! words {
-    ($type:ty, $what:literal: $( $word:literal => $value:path, $meaning:literal; )*) => {
-        impl $crate::config::decode::Word for $type {
-            const WHAT: &'static str = $what;
-            const ALL: &'static [(&'static str, Self, &'static str)] = &[$( ($word, $value, $meaning), )*];
-            fn word(&self) -> &'static str {
-                match self { $( $value => $word, )* }
-            }
-        }
-
-        impl $crate::config::decode::FromNode for $type {
-            fn from_node(
-                node: &$crate::config::tree::Node,
-                place: $crate::config::places::Place,
-                cx: &mut $crate::config::decode::Context<'_>,
-            ) -> Option<Self> {
-                $crate::config::decode::word_from_node(node, place, cx)
-            }
-            fn schema(_: &mut $crate::config::decode::Definitions) -> serde_json::Value {
-                $crate::config::decode::word_schema::<$type>()
-            }
-        }
-
-        impl $crate::config::decode::ToJson for $type {
-            fn to_json(&self) -> serde_json::Value {
-                $crate::config::decode::Word::word(self).into()
-            }
-        }
-    };
-}
-pub(crate) use words;
-
-/// A choice of words.
-pub(crate) trait Word: Copy + 'static {
-    /// What they choose, with its article.
-    const WHAT: &'static str;
-    /// Word, value, meaning.
-    const ALL: &'static [(&'static str, Self, &'static str)];
-    /// The word of a value.
-    fn word(&self) -> &'static str;
-}
-
-pub(crate) fn word_from_node<T: Word>(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<T> {
-    let text = cx.scalar(node, place, T::WHAT)?;
-    if let Some((_, value, _)) = T::ALL.iter().find(|(word, _, _)| *word == text) {
-        return Some(*value);
-    }
-    let words: Vec<&str> = T::ALL.iter().map(|(word, _, _)| *word).collect();
-    let help = match closest(&text, &words) {
-        Some(word) => format!("did you mean `{word}`? The words are {}", words.join(", ")),
-        None => format!("the words are {}", words.join(", ")),
-    };
-    cx.report(Code::UnknownWord, place, format!("`{}` is not {}", clip(&text), T::WHAT)).help(help);
-    None
-}
-
-pub(crate) fn word_schema<T: Word>() -> Value {
-    let choice = |(word, _, meaning): &(&str, T, &str)| json!({"const": word, "description": meaning});
-    json!({"oneOf": T::ALL.iter().map(choice).collect::<Vec<_>>()})
-}

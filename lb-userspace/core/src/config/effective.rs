@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::decode::Word;
 use super::environment::escape;
 use super::model::{
     BodyExpectation, Certificate, Config, Fallback, HealthCheck, HighAvailability, HttpProbe, Interface, Mode,
@@ -17,6 +16,7 @@ use super::model::{
 };
 use super::parse::SECRET_PLACEHOLDER;
 use super::values::print_duration;
+use super::words::Word;
 
 /// The configuration as YAML with every default, ready to be read again.
 pub fn effective(config: &Config) -> String {

@@ -12,6 +12,9 @@ use super::tree::clip;
 /// Longest text after filling in, in bytes; longer than any value that makes sense.
 const MAX_BYTES: usize = 64 << 10;
 
+/// A value with a variable in it, as a regular expression (ECMA 262).
+pub(crate) const PATTERN: &str = "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}";
+
 /// Replaces `${NAME}`, and `$${` by `${`. `None` after a mistake was noted.
 pub(crate) fn fill_in(cx: &mut Context<'_>, text: &str, span: Span, place: Place) -> Option<String> {
     if !text.contains("${") {

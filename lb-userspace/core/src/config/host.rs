@@ -30,6 +30,11 @@ pub struct HostAddress {
 }
 
 impl HostAddress {
+    /// An address of full length is in no network with others.
+    fn is_in_a_network(&self) -> bool {
+        self.prefix < if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
     fn network_holds(&self, other: IpAddr) -> bool {
         match (self.address, other) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -73,25 +78,41 @@ impl Check<'_> {
     }
 
     fn is_attached(&self, address: IpAddr) -> bool {
-        // A VIP brings the whole address only; it does not make a network reachable.
-        let is_vip = |own: IpAddr| self.config.virtual_services.iter().any(|service| service.address == own);
-        let networks = self.host.addresses.iter().filter(|own| !is_vip(own.address));
-        networks.into_iter().any(|own| own.network_holds(address))
+        self.host.addresses.iter().any(|own| own.network_holds(address))
     }
 
     fn vip(&mut self, index: usize, service: &VirtualService) {
         let vip = service.address;
-        let present = self.host.addresses.iter().any(|own| own.address == vip);
-        if service.interface.is_none() && !present && !self.is_attached(vip) {
-            let path = format!("virtual_services[{index}].address");
+        let path = format!("virtual_services[{index}].address");
+        if service.interface.is_some() {
+            return;
+        }
+        if !self.is_attached(vip) {
             self.report(Code::VipWithoutInterface, &path, format!("no interface has a subnet that holds {vip}"))
                 .label("so it is not clear which interface gets it")
                 .help("add `interface:` to this service");
+            return;
+        }
+        let networks = self.host.addresses.iter().filter(|own| own.is_in_a_network() && own.network_holds(vip));
+        let devices: Vec<&str> = networks.map(|own| own.device.as_str()).collect();
+        if let Some(device) = devices.first()
+            && is_layer_4(service.mode)
+            && !devices.iter().any(|device| self.is_listed(device))
+        {
+            let message = format!("{vip} is in the subnet of {device}, which is not in node.interfaces");
+            self.report(Code::InterfaceWithoutXdp, &path, message)
+                .label("packets that arrive there are not balanced in layer 4")
+                .help(format!("add {{device: {device}}} to node.interfaces"));
         }
     }
 
+    /// VLAN interfaces are covered by the interface that carries them.
+    fn is_listed(&self, device: &str) -> bool {
+        let parent = device.split_once('.').map_or(device, |(parent, _)| parent);
+        self.config.node.interfaces.iter().any(|listed| listed.device == device || listed.device == parent)
+    }
+
     fn servers(&mut self, index: usize, service: &VirtualService) {
-        let layer_4 = matches!(service.mode, Mode::L4Dr | Mode::L4Nat | Mode::L4Snat);
         let mut targets: Vec<(String, IpAddr, String)> = Vec::new();
         for (at, server) in service.real_servers.iter().enumerate() {
             let path = format!("virtual_services[{index}].real_servers[{at}].address");
@@ -101,7 +122,7 @@ impl Check<'_> {
             targets.push((format!("virtual_services[{index}].fallback.address"), *address, "the fallback".to_owned()));
         }
         for (path, address, what) in targets {
-            if layer_4 && self.host.addresses.iter().any(|own| own.address == address) {
+            if is_layer_4(service.mode) && self.host.addresses.iter().any(|own| own.address == address) {
                 self.report(Code::ServerIsBalancer, &path, format!("{what} has the address {address} of this machine"))
                     .help("write the address of another machine, or use a layer 7 mode");
             } else if service.mode == Mode::L4Dr && !self.is_attached(address) {
@@ -115,4 +136,8 @@ impl Check<'_> {
             }
         }
     }
+}
+
+fn is_layer_4(mode: Mode) -> bool {
+    matches!(mode, Mode::L4Dr | Mode::L4Nat | Mode::L4Snat)
 }

@@ -3,6 +3,7 @@
 //! In: the trees of the main file and of conf.d, in order. Out: one tree. Absent: decoding. Mappings
 //! are merged key by key and lists are joined; a value that two files set differently is a mistake.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::code::Code;
@@ -22,9 +23,11 @@ fn together(old: &Rc<Node>, new: &Rc<Node>, key: &str, map: &SourceMap, faults: 
         _ if old.is_null() => Rc::clone(new),
         (Kind::Mapping(old_entries), Kind::Mapping(new_entries)) => {
             let mut entries = old_entries.clone();
+            let known: HashMap<&str, usize> =
+                old_entries.iter().enumerate().map(|(at, (key, _))| (key.text.as_str(), at)).collect();
             for (key, value) in new_entries {
-                match entries.iter_mut().find(|(known, _)| known.text == key.text) {
-                    Some((_, known)) => *known = together(known, value, &key.text, map, faults),
+                match known.get(key.text.as_str()) {
+                    Some(&at) => entries[at].1 = together(&old_entries[at].1, value, &key.text, map, faults),
                     None => entries.push((key.clone(), Rc::clone(value))),
                 }
             }

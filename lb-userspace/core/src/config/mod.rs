@@ -20,12 +20,15 @@ pub mod model;
 mod parse;
 mod places;
 mod raw;
+mod reader;
+mod reference;
 mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod values;
+mod words;
 
 use decode::{Context, Definitions, FromNode};
 pub use diagnostic::Diagnostic;
@@ -33,6 +36,7 @@ pub use effective::effective;
 pub use host::{HostAddress, HostAddresses, check_against_host};
 pub use places::Places;
 use places::{Place, Problems};
+pub use reference::reference;
 pub use source::Source;
 use source::{SourceMap, Span};
 
@@ -76,14 +80,14 @@ fn read(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let map = SourceMap::new(sources);
     let mut faults = Vec::new();
-    let mut budget = tree::MAX_VALUES;
+    let mut budget = reader::MAX_VALUES;
     let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
     let mut trees = Vec::new();
     let mut readable = true;
     for source in 0..count {
-        match tree::read(&map, source, &mut budget, &mut faults) {
+        match reader::read(&map, source, &mut budget, &mut faults) {
             Ok(tree) => trees.extend(tree),
-            Err(tree::Unreadable) => readable = false,
+            Err(reader::Unreadable) => readable = false,
         }
     }
     let root = if readable { merge::merge(trees, &map, &mut faults) } else { None };
@@ -113,11 +117,30 @@ fn understand(root: Option<&tree::Node>, cx: &mut Context<'_>) -> Option<model::
 
 /// The JSON Schema of the main file (draft 2020-12), for editors.
 pub fn schema() -> serde_json::Value {
-    let mut definitions = Definitions::new();
+    let mut definitions = Definitions::default();
     raw::Root::schema(&mut definitions);
-    let mut root = definitions.remove("Root").unwrap_or_default();
+    for record in definitions.schemas.values_mut() {
+        let properties = record["properties"].as_object_mut();
+        properties.into_iter().flat_map(|properties| properties.values_mut()).for_each(allow_variable);
+    }
+    let mut root = definitions.schemas.remove("Root").unwrap_or_default();
     root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     root["title"] = "Configuration of lb".into();
-    root["$defs"] = definitions.into();
+    root["$defs"] = definitions.schemas.into();
     root
+}
+
+/// `${NAME}` may stand for any single value, a number too.
+fn allow_variable(property: &mut serde_json::Value) {
+    let Some(fields) = property.as_object_mut() else { return };
+    if ["$ref", "items", "additionalProperties"].iter().any(|key| fields.contains_key(*key)) {
+        return;
+    }
+    let about = ["description", "default"].map(|key| (key, fields.remove(key)));
+    let typed = std::mem::take(fields);
+    let variable = serde_json::json!({"type": "string", "pattern": environment::PATTERN});
+    fields.insert("anyOf".to_owned(), serde_json::json!([typed, variable]));
+    for (key, value) in about {
+        fields.extend(value.map(|value| (key.to_owned(), value)));
+    }
 }

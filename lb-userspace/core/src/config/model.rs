@@ -1,7 +1,7 @@
 //! The configuration once it has been understood: every field typed, every default filled in,
 //! combinations that cannot run not representable or already refused.
 //!
-//! In: nothing; [`super::parse`] builds these values. Out: what `compile`, health checks and the
+//! In: nothing; [`super::load`] builds these values. Out: what `compile`, health checks and the
 //! proxy read. Absent: text, spans, `Option`s that only meant "not typed".
 
 use std::collections::BTreeMap;

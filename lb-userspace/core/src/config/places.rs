@@ -192,7 +192,7 @@ impl Problems {
     /// Notes a mistake once; the same one met again through an alias is not noted twice.
     pub(crate) fn add(&mut self, code: Code, place: Place, span: Span, message: impl Into<String>) -> &mut Problem {
         let message = message.into();
-        if self.found.len() >= MAX_PROBLEMS {
+        if self.is_full() {
             self.left_out += 1;
             return &mut self.spare;
         }
@@ -207,6 +207,11 @@ impl Problems {
         let problem = self.add(fault.code, Place::ROOT, fault.span, fault.message);
         problem.label(fault.label);
         problem.help = fault.help;
+    }
+
+    /// Whether more mistakes would only be counted, so that no work should go into their words.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_PROBLEMS
     }
 
     pub(crate) fn any_error(&self) -> bool {

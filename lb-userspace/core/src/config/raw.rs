@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::decode::{Context, Definitions, FromNode, Labelled, List, record, word_from_node, words};
+use super::code::Code;
+use super::decode::{Context, Definitions, FromNode, Labelled, List, record};
 use super::model::{FlowTimeouts, HaRole, Limits, Mode, Protocol, Scheduler, TlsPolicy, XdpMode};
 use super::places::Place;
-use super::tree::{Kind, Node};
+use super::tree::{Kind, Node, clip};
 use super::values::{
     AbsolutePath, Address, AeTitle, CookieName, Device, Expected, FilePath, Host, Name, Number, Pattern, Period, Port,
     Ports, SecretText, Socket, Switch, Text, Url,
 };
+use super::words::{word_from_node, words};
 
 const DAY: u64 = 86_400_000;
 
@@ -35,7 +37,7 @@ record! {
     /// Configuration of the load balancer `lb`.
     Root {
         /// Version of the file format.
-        version: required(Number<u32, 1, 1_000_000>),
+        version: required(Version),
         /// This machine.
         node: required(NodeSection),
         /// Values for services and real servers that do not have their own.
@@ -46,6 +48,28 @@ record! {
         high_availability: optional(HighAvailabilitySection),
         /// What clients reach, and the real servers behind it.
         virtual_services: optional(List<Service>),
+    }
+}
+
+/// The version of the file format that this program reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version;
+
+const VERSION: &str = "1";
+
+impl FromNode for Version {
+    fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
+        let text = cx.scalar(node, place, "a version")?;
+        if text == VERSION {
+            return Some(Self);
+        }
+        let message = format!("version {} of the file format is not known", clip(&text));
+        cx.report(Code::UnsupportedVersion, place, message).help(format!("write version: {VERSION}"));
+        None
+    }
+
+    fn schema(_: &mut Definitions) -> Value {
+        json!({"enum": [1, "1"]})
     }
 }
 

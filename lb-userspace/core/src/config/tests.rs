@@ -1,11 +1,11 @@
+mod generated;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-
 use super::code::Code;
-use super::diagnostic::{Severity, reference, render, render_coloured};
+use super::diagnostic::{Severity, render, render_coloured};
 use super::diff::{ChangeKind, diff};
 use super::model::*;
 use super::*;
@@ -32,6 +32,13 @@ fn errors(text: &str) -> Vec<Diagnostic> {
 const HARMONIC: &str = include_str!("../../../../configs/harmonic-vos.yaml");
 const INSIGNIA: &str = include_str!("../../../../configs/insignia.yaml");
 const EVERYTHING: &str = include_str!("../../tests/config_cases/129-right-everything.yaml");
+
+#[test]
+fn what_is_loaded_can_go_to_another_thread() {
+    fn check<T: Send + std::marker::Sync>() {}
+    check::<Loaded>();
+    check::<Diagnostic>();
+}
 
 #[test]
 fn the_deployment_of_the_guide_gives_its_model() {
@@ -107,11 +114,20 @@ error[E014]: port translation is not possible in l4-dr
 
 #[test]
 fn the_reference_of_codes_is_the_list_of_codes() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/configuration-errors.md");
+    is_written("configuration-errors.md", &diagnostic::reference());
+}
+
+#[test]
+fn the_reference_of_keys_is_what_is_defined() {
+    is_written("configuration.md", &reference());
+}
+
+fn is_written(name: &str, text: &str) {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&file, reference()).unwrap();
+        std::fs::write(&file, text).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), reference(), "UPDATE_EXPECT=1 writes {}", file.display());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "UPDATE_EXPECT=1 writes {}", file.display());
 }
 
 #[test]
@@ -174,6 +190,45 @@ fn aliases_that_multiply_are_refused_at_once() {
     let errors = errors(&text);
     assert_eq!(errors[0].code, Code::TooLarge);
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// One long line, or as many mistakes as fit: nothing takes longer than reading does.
+#[test]
+fn large_hostile_files_are_refused_in_bounded_time() {
+    let many = |unit: &str| unit.repeat((2 << 20) / unit.len());
+    let mut keys = String::from("{");
+    let mut services = String::from("version: 1\nnode: {interfaces: [{device: eth0}]}\nvirtual_services: [");
+    for index in 0..60_000 {
+        write!(keys, "persistanse{index}: 1, ").unwrap();
+        if index < 20_000 {
+            write!(services, "{{name: a, address: 10.0.0.1, ports: 1-{}, mode: l7-tcq}}, ", index + 1).unwrap();
+        }
+    }
+    let texts = [
+        many("["),
+        many("- "),
+        many("? "),
+        many("a: "),
+        many("a,"),
+        many("{a: &a *a,"),
+        many("\"a\" "),
+        many("a\n"),
+        many("  - a\n"),
+        many("!a "),
+        many("&a "),
+        many("'"),
+        "[".to_owned() + &many("a,") + "]",
+        "{".to_owned() + &many("a,") + "}",
+        "{".to_owned() + &many("<<: [],") + "}",
+        keys + "}",
+        services + "]",
+    ];
+    for text in texts {
+        let started = Instant::now();
+        let start: String = text.chars().take(20).collect();
+        assert!(errors(&text).len() <= places::MAX_PROBLEMS + 1);
+        assert!(started.elapsed() < Duration::from_secs(60), "{start}: {:?}", started.elapsed());
+    }
 }
 
 #[test]
@@ -311,7 +366,7 @@ fn every_key_of_the_schema_has_a_description_and_every_reference_a_target() {
     let schema = schema();
     check(&schema, &schema, "");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert_eq!(schema["properties"]["version"]["minimum"], 1);
+    assert_eq!(schema["properties"]["version"]["anyOf"][0]["enum"][0], 1);
     assert_eq!(schema["$defs"]["Defaults"]["properties"]["weight"]["default"], 100);
     assert_eq!(schema["$defs"]["DefaultTimeouts"]["properties"]["connect"]["default"], "5s");
     let required = schema["$defs"]["Service"]["required"].as_array().unwrap();
@@ -323,362 +378,4 @@ fn every_key_of_the_schema_has_a_description_and_every_reference_a_target() {
 fn the_defaults_of_the_definitions_are_those_without_a_section() {
     let with = HARMONIC.to_owned() + "defaults: {health_check: {}, timeouts: {}, flow_timeouts: {}}\n";
     assert_eq!(loaded(&with), loaded(HARMONIC));
-}
-
-mod generated {
-    use super::*;
-
-    fn name() -> BoxedStrategy<String> {
-        // Everything that YAML or `${…}` could mistake for something else.
-        prop_oneof![
-            "[A-Za-z][A-Za-z0-9_.-]{0,20}",
-            "[a-zäöü:#&*!|>'\"%@`{}\\[\\],?$~-]([a-z :#&*!|>'\"%@`{}\\[\\],?$~-]{0,10}[a-z:#&$}])?",
-            Just("null".to_owned()),
-            Just("true".to_owned()),
-            Just("0x1F".to_owned()),
-            Just("<<".to_owned()),
-            Just("$${HOME}${x}".to_owned()),
-        ]
-        .boxed()
-    }
-
-    fn seconds(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
-        range.prop_map(Duration::from_secs)
-    }
-
-    fn ports() -> BoxedStrategy<Vec<PortRange>> {
-        proptest::collection::btree_set(1..=2000u16, 2..8)
-            .prop_map(|bounds| {
-                let bounds: Vec<u16> = bounds.into_iter().collect();
-                let range = |pair: &[u16]| PortRange { first: pair[0], last: *pair.last().unwrap_or(&pair[0]) };
-                bounds.chunks(2).map(range).collect()
-            })
-            .boxed()
-    }
-
-    fn http() -> BoxedStrategy<HttpProbe> {
-        let body = prop_oneof![
-            Just(BodyExpectation::Any),
-            name().prop_map(BodyExpectation::Contains),
-            name().prop_map(BodyExpectation::Equals),
-            "[a-z]{1,5}[+*]?".prop_map(BodyExpectation::Regex),
-        ];
-        ("/[a-z$]{0,5}(\\$\\{[a-z]\\})?", proptest::option::of("[a-z]{1,9}"), 100..600u16, body)
-            .prop_map(|(path, host, status, body)| HttpProbe { path, host, status, body })
-            .boxed()
-    }
-
-    fn health_check() -> BoxedStrategy<HealthCheck> {
-        let probe = prop_oneof![
-            Just(Probe::Connect),
-            Just(Probe::Ping),
-            Just(Probe::None),
-            http().prop_map(Probe::Http),
-            (http(), any::<bool>(), proptest::option::of("[a-z]{1,9}"))
-                .prop_map(|(http, verify, server_name)| Probe::Https { http, verify, server_name }),
-            ("[A-Z]{1,16}", "[A-Z]{1,16}")
-                .prop_map(|(called_ae_title, calling_ae_title)| Probe::DicomEcho { called_ae_title, calling_ae_title }),
-            "/[a-z]{1,9}".prop_map(|path| Probe::Script { path: path.into() }),
-        ];
-        (probe, 1..=65535u16, 10..3_600_000u64, 0..100u64, 1..=255u8, 1..=255u8)
-            .prop_map(|(probe, port, interval, share, rise, fall)| {
-                let port = (!matches!(probe, Probe::Ping | Probe::None)).then_some(port);
-                let timeout = Duration::from_millis((interval * share / 100).max(10));
-                HealthCheck { probe, port, interval: Duration::from_millis(interval), timeout, rise, fall }
-            })
-            .boxed()
-    }
-
-    fn mode() -> impl Strategy<Value = Mode> {
-        prop_oneof![Just(Mode::L4Dr), Just(Mode::L4Nat), Just(Mode::L7Tcp), Just(Mode::L7Http)]
-    }
-
-    fn real_server(mode: Mode) -> BoxedStrategy<RealServer> {
-        let layer_7 = matches!(mode, Mode::L7Tcp | Mode::L7Http);
-        let tls = (any::<bool>(), proptest::option::of("[a-z]{1,9}"), proptest::option::of("[a-z]{1,9}")).prop_map(
-            |(verify, server_name, ca_file)| ServerTls {
-                verify,
-                server_name,
-                ca_file: ca_file.filter(|_| verify).map(Into::into),
-            },
-        );
-        (
-            (proptest::option::of(1..=65535u16), any::<u16>(), any::<u32>(), any::<u32>(), any::<bool>()),
-            proptest::option::of(tls),
-            proptest::option::of("https://[a-z]{1,9}/"),
-            proptest::option::of(health_check()),
-        )
-            .prop_map(move |((port, weight, a, b, backup), tls, redirect, health_check)| RealServer {
-                name: String::new(),
-                address: IpAddr::from([0, 0, 0, 0]),
-                port: port.filter(|_| mode != Mode::L4Dr),
-                weight,
-                min_connections: a.min(b),
-                max_connections: a.max(b),
-                backup,
-                tls: tls.filter(|_| layer_7),
-                redirect: redirect.filter(|_| mode == Mode::L7Http),
-                health_check,
-            })
-            .boxed()
-    }
-
-    fn persistence(mode: Mode) -> BoxedStrategy<Option<Persistence>> {
-        let by = match mode {
-            Mode::L7Http => {
-                prop_oneof![Just(PersistenceBy::SourceIp), "[a-z]{1,9}".prop_map(|name| PersistenceBy::Cookie { name })]
-                    .boxed()
-            }
-            Mode::L7Tcp => prop_oneof![Just(PersistenceBy::SourceIp), Just(PersistenceBy::RdpCookie)].boxed(),
-            _ => Just(PersistenceBy::SourceIp).boxed(),
-        };
-        proptest::option::of((by, seconds(1..2_592_000), 1..=32u8).prop_map(|(by, timeout, prefix)| Persistence {
-            prefix_v4: if by == PersistenceBy::SourceIp { prefix } else { 32 },
-            by,
-            timeout,
-            prefix_v6: 128,
-        }))
-        .boxed()
-    }
-
-    fn fallback(mode: Mode) -> BoxedStrategy<Option<Fallback>> {
-        let port = if matches!(mode, Mode::L7Tcp | Mode::L7Http) {
-            proptest::option::of(1..=65535u16).boxed()
-        } else {
-            Just(None).boxed()
-        };
-        let server = port.prop_map(|port| Fallback::Server { address: IpAddr::from([10, 9, 9, 9]), port });
-        let kind = if mode == Mode::L7Http {
-            prop_oneof![
-                server,
-                name().prop_map(|page| Fallback::Page(page.into())),
-                "http://[a-z]{1,9}".prop_map(Fallback::Redirect)
-            ]
-            .boxed()
-        } else {
-            server.boxed()
-        };
-        proptest::option::of(kind).boxed()
-    }
-
-    fn virtual_service() -> BoxedStrategy<VirtualService> {
-        mode()
-            .prop_flat_map(|mode| {
-                let layer_7 = matches!(mode, Mode::L7Tcp | Mode::L7Http);
-                let protocol = if layer_7 {
-                    Just(Protocol::Tcp).boxed()
-                } else {
-                    prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::TcpUdp)].boxed()
-                };
-                let scheduler = prop_oneof![
-                    Just(Scheduler::WeightedLeastConnection),
-                    Just(Scheduler::WeightedRoundRobin),
-                    Just(Scheduler::SourceHash),
-                    Just(Scheduler::Maglev)
-                ];
-                let timeouts = (seconds(1..604_800), seconds(1..604_800), seconds(1..604_800));
-                let tls = proptest::option::of((1..=65535u16, any::<bool>()));
-                (
-                    (
-                        name(),
-                        proptest::option::of("[a-z]{1,15}"),
-                        ports(),
-                        any::<prop::sample::Index>(),
-                        protocol,
-                        scheduler,
-                    ),
-                    (persistence(mode), health_check(), timeouts, tls, fallback(mode)),
-                    proptest::collection::vec(real_server(mode), 1..4),
-                )
-                    .prop_map(move |(head, middle, real_servers)| {
-                        let (name, interface, ports, first, protocol, scheduler) = head;
-                        let (persistence, health_check, (connect, client, server), tls, fallback) = middle;
-                        let timeouts =
-                            if layer_7 { Timeouts { connect, client, server } } else { parse::standard_timeouts() };
-                        VirtualService {
-                            name,
-                            address: IpAddr::from([10, 0, 0, 0]),
-                            interface,
-                            first_port: ports[first.index(ports.len())].first,
-                            ports,
-                            protocol,
-                            mode,
-                            scheduler,
-                            persistence,
-                            health_check,
-                            timeouts,
-                            tls: tls.filter(|_| layer_7).map(|(port, high)| TlsListener {
-                                port,
-                                certificates: vec!["one".into()],
-                                policy: if high { TlsPolicy::HighSecurity } else { TlsPolicy::Compatible },
-                            }),
-                            fallback,
-                            real_servers,
-                        }
-                    })
-            })
-            .boxed()
-    }
-
-    fn config() -> BoxedStrategy<Config> {
-        let pair = (1..=255u8, 1..=254u8, 1..4096u64, any::<bool>(), 1..=65535u16).prop_map(
-            |(virtual_router_id, priority, centiseconds, preempt, port)| HighAvailability {
-                role: HaRole::Secondary,
-                peer: "2001:db8::1".parse().unwrap(),
-                vrrp: Vrrp {
-                    interface: "eth0".into(),
-                    virtual_router_id,
-                    priority,
-                    advertisement_interval: Duration::from_millis(centiseconds * 10),
-                    preempt,
-                },
-                sync: Sync { listen: None, port, key: Secret::File("ha.key".into()) },
-            },
-        );
-        (
-            proptest::option::of(name()),
-            (1024..67_108_864u32, seconds(1..604_800)),
-            name(),
-            proptest::option::of(pair),
-            proptest::collection::vec(virtual_service(), 0..5),
-        )
-            .prop_map(|(node_name, (flows, udp), file, high_availability, mut virtual_services)| {
-                number(&mut virtual_services);
-                let one = Certificate::Pfx { pfx: (&file).into(), password: Some(Secret::File(file.clone().into())) };
-                Config {
-                    node: Node {
-                        name: node_name,
-                        interfaces: vec![Interface { device: "eth0".into(), xdp: XdpMode::Generic }],
-                        limits: Limits { flows, ..Limits::default() },
-                        flow_timeouts: FlowTimeouts { udp, ..FlowTimeouts::default() },
-                    },
-                    certificates: [
-                        ("one".to_owned(), one),
-                        ("${two}".to_owned(), Certificate::Pem { pem: file.clone().into(), key: file.into() }),
-                    ]
-                    .into(),
-                    high_availability,
-                    virtual_services,
-                }
-            })
-            .boxed()
-    }
-
-    /// Gives services and servers addresses and names of their own.
-    fn number(services: &mut [VirtualService]) {
-        for (index, service) in services.iter_mut().enumerate() {
-            let index = u8::try_from(index).unwrap();
-            service.address = IpAddr::from([10, 0, 0, index + 1]);
-            service.name = format!("{}{index}", service.name);
-            for (at, server) in service.real_servers.iter_mut().enumerate() {
-                server.address = IpAddr::from([10, 1, index, u8::try_from(at).unwrap() + 1]);
-                server.name = format!("server {at}");
-            }
-        }
-    }
-
-    /// What can go wrong in an editor.
-    #[derive(Clone, Debug)]
-    enum Slip {
-        Insert(String),
-        Remove(usize),
-        CopyFrom(prop::sample::Index, usize),
-        SwapLines,
-    }
-
-    fn slip() -> impl Strategy<Value = (prop::sample::Index, Slip)> {
-        let text = prop_oneof![
-            "[\\[\\]{}:,&*!|>'\"%#?\\-<$ \t\r\n0-9a-zä]{1,6}",
-            Just("*server".to_owned()),
-            Just("&a ".to_owned()),
-            Just("<<: ".to_owned()),
-            Just("--- ".to_owned()),
-            Just("${".to_owned()),
-            Just("\u{feff}".to_owned()),
-            Just("99999999999999999999".to_owned()),
-        ];
-        let slip = prop_oneof![
-            text.prop_map(Slip::Insert),
-            (1..30usize).prop_map(Slip::Remove),
-            (any::<prop::sample::Index>(), 1..80usize).prop_map(|(from, length)| Slip::CopyFrom(from, length)),
-            Just(Slip::SwapLines),
-        ];
-        (any::<prop::sample::Index>(), slip)
-    }
-
-    fn apply(text: &str, at: prop::sample::Index, slip: &Slip) -> String {
-        let mut characters: Vec<char> = text.chars().collect();
-        if characters.is_empty() {
-            return text.to_owned();
-        }
-        let place = at.index(characters.len());
-        match slip {
-            Slip::Insert(insert) => drop(characters.splice(place..place, insert.chars())),
-            Slip::Remove(length) => drop(characters.drain(place..(place + length).min(text.chars().count()))),
-            Slip::CopyFrom(from, length) => {
-                let from = from.index(characters.len());
-                let copy: Vec<char> = characters.iter().skip(from).take(*length).copied().collect();
-                drop(characters.splice(place..place, copy));
-            }
-            Slip::SwapLines => {
-                let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-                let line = at.index(lines.len());
-                let other = (line * 7 + 3) % lines.len();
-                lines.swap(line, other);
-                return lines.concat();
-            }
-        }
-        characters.into_iter().collect()
-    }
-
-    fn every_message_can_be_shown(outcome: Result<Loaded, Vec<Diagnostic>>) {
-        let diagnostics = match outcome {
-            Ok(loaded) => loaded.warnings,
-            Err(errors) => {
-                assert!(errors.iter().any(|error| error.severity == Severity::Error), "an error names none");
-                errors
-            }
-        };
-        for diagnostic in diagnostics {
-            assert!(diagnostic.line >= 1 && diagnostic.column >= 1 && diagnostic.length >= 1);
-            assert!(render(&diagnostic).lines().count() >= 4);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_is_printed_reads_back_as_the_same(config in config()) {
-            let text = effective(&config);
-            let again = load(&source(&text), &no_environment);
-            match again {
-                Ok(again) => prop_assert_eq!(again.config, config),
-                Err(errors) => {
-                    let errors: String = errors.iter().map(render).collect();
-                    prop_assert!(false, "{}\n{}", text, errors);
-                }
-            }
-        }
-
-        #[test]
-        fn an_edited_file_is_read_or_refused_and_never_a_panic(slips in proptest::collection::vec(slip(), 1..6)) {
-            for start in [EVERYTHING, INSIGNIA] {
-                let text = slips.iter().fold(start.to_owned(), |text, (at, slip)| apply(&text, *at, slip));
-                every_message_can_be_shown(load(&source(&text), &|name| (name == "VIP").then(|| "10.0.0.1".into())));
-            }
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused_and_never_a_panic(text in "(?s).{0,200}", more in "[\\[\\]{}:,&*!|>'\"%#?\\-<$ \t\r\na-c]{0,80}") {
-            let sources = [Source { path: "a".into(), text }, Source { path: "b".into(), text: more }];
-            every_message_can_be_shown(load(&sources, &no_environment));
-        }
-
-        #[test]
-        fn equal_configurations_have_no_differences_and_others_do(a in config(), b in config()) {
-            prop_assert_eq!(diff(&a, &a), []);
-            prop_assert_eq!(diff(&a, &b).is_empty(), a == b);
-        }
-    }
 }

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use super::super::code::Code;
-use super::super::decode::{At, Context, Word};
-use super::super::model::{BodyExpectation, HealthCheck, HttpProbe, Probe, Protocol};
-use super::super::places::Place;
-use super::super::raw::{CheckSection, CheckType, ExpectSection, Verify};
 use super::{Defaults, within_interval};
+use crate::config::code::Code;
+use crate::config::decode::{At, Context};
+use crate::config::model::{BodyExpectation, HealthCheck, HttpProbe, Probe, Protocol};
+use crate::config::places::Place;
+use crate::config::raw::{CheckSection, CheckType, ExpectSection, Verify};
+use crate::config::words::Word;
 
 /// Called AE title when none is typed; what DICOM tools send by default.
 const CALLED_AE_TITLE: &str = "ANY-SCP";
@@ -88,7 +89,7 @@ fn probe(kind: CheckType, sections: &[&CheckSection], place: Place, cx: &mut Con
         CheckType::DicomEcho => {
             let title = |typed: Option<&At<_>>, default: &str| {
                 // DICOM PS3.5 section 6.2: spaces at both ends do not count.
-                typed.map_or(default.to_owned(), |at: &At<super::super::values::Text<_>>| {
+                typed.map_or(default.to_owned(), |at: &At<crate::config::values::Text<_>>| {
                     at.value.text.trim_matches(' ').to_owned()
                 })
             };

@@ -5,7 +5,9 @@
 
 mod check;
 mod pair;
+mod server;
 mod service;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,7 +39,6 @@ pub(crate) struct Defaults {
 
 /// Checks the whole file; `None` when something needed for a [`Config`] is missing.
 pub(crate) fn config(root: &raw::Root, cx: &mut Context<'_>) -> Option<Config> {
-    version(root, cx);
     let defaults = Defaults::new(root.defaults.as_ref().map(|section| &section.value), cx);
     let node = root.node.as_ref().and_then(|section| node(&section.value, defaults.flow_timeouts, cx));
     let certificates = certificates(root, cx);
@@ -47,6 +48,8 @@ pub(crate) fn config(root: &raw::Root, cx: &mut Context<'_>) -> Option<Config> {
         None => Vec::new(),
     };
     super::rules::check(root, cx);
+    // Another version may mean something else by the same keys.
+    root.version.as_ref()?;
     let high_availability = match high_availability {
         None => None,
         Some(pair) => Some(pair?),
@@ -59,15 +62,6 @@ pub(crate) fn config(root: &raw::Root, cx: &mut Context<'_>) -> Option<Config> {
     })
 }
 
-fn version(root: &raw::Root, cx: &mut Context<'_>) {
-    if let Some(version) = &root.version
-        && version.value.0 != 1
-    {
-        let message = format!("version {} of the file format is not known", version.value.0);
-        cx.report(Code::UnsupportedVersion, version.place, message).help("write version: 1");
-    }
-}
-
 fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Context<'_>) -> Option<Node> {
     let mut interfaces: Vec<Interface> = Vec::new();
     if let Some(list) = &section.interfaces {
@@ -78,7 +72,7 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
         if list.value.0.len() > MAX_INTERFACES {
             cx.report(Code::TooMany, list.place, format!("more than {MAX_INTERFACES} interfaces"));
         }
-        for raw in &list.value.0 {
+        for raw in list.value.0.iter().take(MAX_INTERFACES) {
             let Some(device) = &raw.value.device else { continue };
             if interfaces.iter().any(|known| known.device == device.value.text) {
                 let message = format!("the interface {} is listed twice", device.value.text);

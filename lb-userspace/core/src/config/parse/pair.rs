@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::code::Code;
-use super::super::decode::Context;
-use super::super::model::{HaRole, HighAvailability, Sync, Vrrp};
-use super::super::raw;
 use super::{secret, unusable};
+use crate::config::code::Code;
+use crate::config::decode::Context;
+use crate::config::model::{HaRole, HighAvailability, Sync, Vrrp};
+use crate::config::raw;
 
 /// RFC 9568 section 5.2.7 counts the advertisement interval in hundredths of a second.
 const CENTISECOND_MILLIS: u128 = 10;

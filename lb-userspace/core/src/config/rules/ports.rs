@@ -1,63 +1,18 @@
-//! Rules between services: what two of them cannot share.
-//!
-//! In: what was typed, so that a mistake elsewhere in a service hides nothing here. Out: mistakes.
-//! Absent: rules within one service, which are `parse`'s.
+//! Which ports services take of their addresses, and of their real servers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::code::Code;
-use super::decode::{At, Context, Word};
-use super::model::{Mode, PortRange, Protocol};
-use super::places::Place;
-use super::raw::{Root, Service};
+use super::name;
+use crate::config::code::Code;
+use crate::config::decode::{At, Context};
+use crate::config::model::{Mode, PortRange, Protocol};
+use crate::config::places::Place;
+use crate::config::raw::{Server, Service};
+use crate::config::words::Word;
 
-/// Virtual services of one configuration.
-pub(crate) const MAX_SERVICES: usize = 1024;
 /// Ranges that the datapath searches per (address, protocol); single ports are looked up.
-pub(crate) const MAX_RANGES: usize = 16;
-
-/// Checks everything that involves more than one service.
-pub(crate) fn check(root: &Root, cx: &mut Context<'_>) {
-    let services: &[At<Service>] = root.virtual_services.as_ref().map_or(&[], |list| &list.value.0);
-    how_many(root, services, cx);
-    // Past the limit the work would have none.
-    let services = &services[..services.len().min(MAX_SERVICES)];
-    unique_names(services, cx);
-    let uses: Vec<PortUse<'_>> = services.iter().flat_map(|service| vip_ports(&service.value)).collect();
-    services_clash(&uses, cx);
-    too_many_ranges(&uses, cx);
-    rewrites_clash(services, cx);
-    vips_are_not_servers(services, cx);
-    certificates_match(root, services, cx);
-    interfaces_are_listed(root, services, cx);
-}
-
-fn how_many(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
-    let place = root.virtual_services.as_ref().map_or(root.place, |list| list.place);
-    if services.is_empty() && !cx.problems.any_error() {
-        cx.report_key(Code::NoServices, place, "there is no virtual service").help("add one under `virtual_services`");
-    }
-    if services.len() > MAX_SERVICES {
-        let message = format!("{} virtual services; the limit is {MAX_SERVICES}", services.len());
-        cx.report_key(Code::TooMany, place, message);
-    }
-}
-
-fn unique_names(services: &[At<Service>], cx: &mut Context<'_>) {
-    let mut known: HashMap<&str, Place> = HashMap::new();
-    for service in services {
-        let Some(name) = &service.value.name else { continue };
-        if let Some(first) = known.get(name.value.text.as_str()) {
-            let label = format!("the first is at {}", cx.places.reference(*first));
-            cx.report(Code::DuplicateName, name.place, format!("two virtual services are named {}", name.value.text))
-                .label(label)
-                .help("give each virtual service its own name");
-        } else {
-            known.insert(&name.value.text, name.place);
-        }
-    }
-}
+const MAX_RANGES: usize = 16;
 
 /// One of TCP and UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +40,7 @@ impl Transport {
 
 /// Ports of an address that a service takes.
 #[derive(Clone, Copy)]
-struct PortUse<'r> {
+pub(super) struct PortUse<'r> {
     address: IpAddr,
     transport: Transport,
     range: PortRange,
@@ -99,12 +54,8 @@ impl PortUse<'_> {
     }
 }
 
-fn name(service: &Service) -> &str {
-    service.name.as_ref().map_or("a service without a name", |name| &name.value.text)
-}
-
 /// What a service takes of its VIP, its TLS listener included.
-fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
+pub(super) fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
     let Some(address) = &service.address else { return Vec::new() };
     let address = address.value.0;
     let mut uses = Vec::new();
@@ -127,9 +78,12 @@ fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
 }
 
 /// V5: a VIP may be shared, a port of it not.
-fn services_clash(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
+pub(super) fn services_clash(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
     let mut reported = HashSet::new();
     for (first, second) in overlaps(uses) {
+        if cx.problems.is_full() {
+            return;
+        }
         // The one that stands later in the files is the one to change.
         let (earlier, later) = in_order(first, second, cx);
         if !reported.insert((later.service.place, earlier.service.place)) {
@@ -182,7 +136,7 @@ fn in_order<'u, 'r>(a: &'u PortUse<'r>, b: &'u PortUse<'r>, cx: &Context<'_>) ->
     if cx.places.span(a.service.place) <= cx.places.span(b.service.place) { (a, b) } else { (b, a) }
 }
 
-fn too_many_ranges(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
+pub(super) fn too_many_ranges(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
     let mut ranges: BTreeMap<(IpAddr, Transport), Vec<&PortUse<'_>>> = BTreeMap::new();
     for this in uses.iter().filter(|this| this.range.first < this.range.last) {
         ranges.entry(this.key()).or_default().push(this);
@@ -200,7 +154,7 @@ fn too_many_ranges(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
 }
 
 /// M21, C2: the proxy and `l4-snat` would both choose source ports towards one (TCP, server, port).
-fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
+pub(super) fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
     let ports: Vec<Vec<PortRange>> = services.iter().map(|service| tcp_ports(&service.value)).collect();
     let mut by_address: BTreeMap<IpAddr, (Vec<ServerUse<'_>>, Vec<ServerUse<'_>>)> = BTreeMap::new();
     for (index, service) in services.iter().enumerate() {
@@ -217,6 +171,9 @@ fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
     let mut shared = SharedPorts { ports: &ports, known: HashMap::new() };
     for (snats, proxies) in by_address.values() {
         for (snat, proxy) in snats.iter().flat_map(|snat| proxies.iter().map(move |proxy| (snat, proxy))) {
+            if cx.problems.is_full() {
+                return;
+            }
             if let Some(port) = shared.first(snat, proxy) {
                 report_rewrites(snat, proxy, port, cx);
             }
@@ -254,7 +211,7 @@ struct ServerUse<'r> {
 
 fn server_uses(index: usize, service: &Service) -> Vec<ServerUse<'_>> {
     let servers = service.real_servers.as_ref().map_or(&[][..], |list| &list.value.0);
-    let server = |server: &At<super::raw::Server>| {
+    let server = |server: &At<Server>| {
         let address = server.value.address.as_ref()?;
         let port = server.value.port.as_ref();
         let place = port.map_or(address.place, |port| port.place);
@@ -315,81 +272,4 @@ fn common(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
         };
     }
     None
-}
-
-fn vips_are_not_servers(services: &[At<Service>], cx: &mut Context<'_>) {
-    let mut vips: HashMap<IpAddr, &At<super::values::Address>> = HashMap::new();
-    for address in services.iter().filter_map(|service| service.value.address.as_ref()) {
-        vips.entry(address.value.0).or_insert(address);
-    }
-    for service in services {
-        for server in service.value.real_servers.iter().flat_map(|list| &list.value.0) {
-            let Some(address) = &server.value.address else { continue };
-            let Some(vip) = vips.get(&address.value.0) else { continue };
-            let label = format!("the VIP is at {}", cx.places.reference(vip.place));
-            let message = format!("{} is a VIP and the address of a real server", address.value.0);
-            cx.report(Code::VipIsServer, address.place, message)
-                .label(label)
-                .help("write the real server's own address; each machine keeps one beside the VIP");
-        }
-    }
-}
-
-fn certificates_match(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
-    let defined: Vec<(&str, Place)> = root.certificates.as_ref().map_or_else(Vec::new, |section| {
-        section.value.0.iter().map(|(label, at)| (label.as_str(), at.place)).collect()
-    });
-    let written = written_labels(root, cx);
-    let mut used = HashSet::new();
-    for tls in services.iter().filter_map(|service| service.value.tls.as_ref()) {
-        let several = tls.value.certificates.iter().flat_map(|list| &list.value.0);
-        for label in tls.value.certificate.iter().chain(several) {
-            let text = label.value.text.as_str();
-            used.insert(text);
-            if written.contains(text) {
-                continue;
-            }
-            let labels: Vec<&str> = defined.iter().map(|(label, _)| *label).collect();
-            let help = match super::decode::closest(text, &labels) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if labels.is_empty() => format!("add `certificates:` with `{text}:` below it"),
-                None => format!("the labels are {}", labels.join(", ")),
-            };
-            cx.report(Code::UnknownCertificate, label.place, format!("no certificate has the label {text}")).help(help);
-        }
-    }
-    for (label, place) in defined {
-        if !used.contains(label) {
-            cx.report_key(Code::UnusedCertificate, place, format!("no service uses the certificate {label}"))
-                .help("name it under `tls` of a service, or remove it");
-        }
-    }
-}
-
-/// Labels, those of certificates with mistakes included.
-fn written_labels(root: &Root, cx: &Context<'_>) -> HashSet<String> {
-    root.certificates.as_ref().map_or_else(HashSet::new, |section| cx.places.keys_of(section.place))
-}
-
-/// A VIP on an interface without XDP is not balanced in layer 4. VLAN interfaces are covered by the
-/// interface that carries them.
-fn interfaces_are_listed(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {
-    let Some(list) = root.node.as_ref().and_then(|node| node.value.interfaces.as_ref()) else { return };
-    let listed: Vec<&str> = list
-        .value
-        .0
-        .iter()
-        .filter_map(|at| at.value.device.as_ref())
-        .map(|device| device.value.text.as_str())
-        .collect();
-    for service in services {
-        let Some(interface) = &service.value.interface else { continue };
-        let device = interface.value.text.as_str();
-        let parent = device.split_once('.').map_or(device, |(parent, _)| parent);
-        if !listed.contains(&device) && !listed.contains(&parent) {
-            cx.report(Code::InterfaceWithoutXdp, interface.place, format!("{device} is not in node.interfaces"))
-                .label("packets that arrive on it are not balanced in layer 4")
-                .help(format!("the interfaces are {}", listed.join(", ")));
-        }
-    }
 }

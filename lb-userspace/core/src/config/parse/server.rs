@@ -1,0 +1,181 @@
+//! The real servers of a virtual service.
+
+use std::collections::HashSet;
+
+use super::service::{check_port_is_named, has_several, is_layer_7, not_in_mode, same_family, sections, text_of};
+use super::{Defaults, check, unusable};
+use crate::config::code::Code;
+use crate::config::decode::{At, Context};
+use crate::config::model::{Mode, RealServer, ServerTls};
+use crate::config::raw::{self, CheckType, Verify};
+
+/// Real servers of one service; an id of eight bits in the tables, less a few.
+const MAX_REAL_SERVERS: usize = 250;
+
+pub(super) fn real_servers(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<'_>) -> Option<Vec<RealServer>> {
+    let list = raw.real_servers.as_ref()?;
+    let servers = &list.value.0;
+    if servers.is_empty() {
+        cx.report_key(Code::MissingKey, list.place, "there is no real server")
+            .help("add at least one: - {name: …, address: …}");
+    }
+    if servers.len() > MAX_REAL_SERVERS {
+        let message = format!("{} real servers in one service; the limit is {MAX_REAL_SERVERS}", servers.len());
+        cx.report_key(Code::TooMany, list.place, message).help("divide them over several services");
+    }
+    unique_servers(servers, cx);
+    let weight = |server: &raw::Server| server.weight.as_ref().map_or(defaults.weight, |weight| weight.value.0);
+    if !servers.is_empty() && servers.iter().all(|server| weight(&server.value) == 0) {
+        cx.report_key(Code::AllWeightsZero, list.place, "every real server has weight 0: no new client is served")
+            .help("give one a weight above 0");
+    }
+    if !servers.is_empty() && servers.iter().all(|server| server.value.backup.value.0) {
+        cx.report_key(Code::OnlyBackups, list.place, "every real server is a backup")
+            .help("remove `backup` from those that serve always");
+    }
+    let read: Vec<Option<RealServer>> =
+        servers.iter().map(|server| real_server(&server.value, raw, defaults, cx)).collect();
+    let read: Option<Vec<RealServer>> = read.into_iter().collect();
+    read.filter(|servers| !servers.is_empty())
+}
+
+fn unique_servers(servers: &[At<raw::Server>], cx: &mut Context<'_>) {
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    for server in servers {
+        if let Some(name) = &server.value.name
+            && !names.insert(&name.value.text)
+        {
+            cx.report(
+                Code::DuplicateName,
+                name.place,
+                format!("the name {} is used twice in this service", name.value.text),
+            )
+            .help("give each real server of a service its own name");
+        }
+        if let Some(address) = &server.value.address
+            && !addresses.insert((address.value.0, server.value.port.as_ref().map(|port| port.value.0)))
+        {
+            cx.report(
+                Code::ServerTwice,
+                address.place,
+                format!("{} is in this service twice, with the same port", address.value.0),
+            )
+            .help("remove one; use `weight` for a larger share");
+        }
+    }
+}
+
+fn real_server(
+    raw: &raw::Server,
+    service: &raw::Service,
+    defaults: &Defaults,
+    cx: &mut Context<'_>,
+) -> Option<RealServer> {
+    let mode = service.mode.as_ref().map(|mode| mode.value);
+    server_is_reachable(raw, service, mode, cx);
+    server_port(raw, service, mode, cx);
+    let (least, most) = (raw.min_connections.value.0, raw.max_connections.value.0);
+    if most > 0 && least > most {
+        cx.report(
+            Code::ConnectionLimits,
+            raw.min_connections.place,
+            format!("min_connections {least} is above max_connections {most}"),
+        )
+        .label("once full, the real server takes new flows again below this")
+        .help(format!("write at most {most}"));
+    }
+    let tls = server_tls(raw, mode, cx);
+    if let (Some(redirect), Some(mode)) = (&raw.redirect, mode)
+        && mode != Mode::L7Http
+    {
+        not_in_mode(cx, redirect.place, "redirect", mode, "l7-http").help("remove `redirect`, or use mode: l7-http");
+    }
+    let health_check = match &raw.health_check {
+        None => None,
+        Some(own) => {
+            let check = check::health_check(&sections(service, Some(raw)), service.protocol.value, defaults, cx)?;
+            if raw.port.is_none() {
+                check_port_is_named(service, &check, own.place, text_of(raw.name.as_ref(), "this real server"), cx);
+            }
+            Some(check)
+        }
+    };
+    plain_check_of_tls(raw, service, cx);
+    Some(RealServer {
+        name: raw.name.as_ref()?.value.text.clone(),
+        address: raw.address.as_ref()?.value.0,
+        port: raw.port.as_ref().map(|port| port.value.0),
+        weight: raw.weight.as_ref().map_or(defaults.weight, |weight| weight.value.0),
+        min_connections: least,
+        max_connections: most,
+        backup: raw.backup.value.0,
+        tls,
+        redirect: raw.redirect.as_ref().map(|url| url.value.text.clone()),
+        health_check,
+    })
+}
+
+fn server_is_reachable(raw: &raw::Server, service: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) {
+    let Some(address) = &raw.address else { return };
+    if let Some(reason) = unusable(address.value.0, mode.is_none_or(is_layer_7)) {
+        cx.report(
+            Code::UnusableAddress,
+            address.place,
+            format!("{} cannot be a real server: {reason}", address.value.0),
+        );
+    }
+    same_family(address, "the real server", mode, service.address.as_ref().map(|vip| vip.value.0), cx);
+}
+
+fn server_port(raw: &raw::Server, service: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) {
+    let Some(port) = &raw.port else { return };
+    if mode == Some(Mode::L4Dr) {
+        cx.report(Code::PortTranslation, port.place, "port translation is not possible in l4-dr")
+            .label("the real server receives the packet on the port the client used")
+            .help("remove `port`, or use mode: l4-snat or l7-tcp");
+        return;
+    }
+    if service.ports.as_ref().is_some_and(has_several) {
+        cx.report(
+            Code::ManyPortsToOne,
+            port.place,
+            format!("all ports of the service go to port {} of this real server", port.value.0),
+        )
+        .help("remove `port` to keep the port that the client used");
+    }
+}
+
+fn server_tls(raw: &raw::Server, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<ServerTls> {
+    let section = raw.tls.as_ref()?;
+    if let Some(mode) = mode
+        && !is_layer_7(mode)
+    {
+        not_in_mode(cx, section.place, "`tls` towards a real server", mode, "layer 7")
+            .help("remove it: what clients send reaches the real server as it is");
+    }
+    let verify = section.value.verify.value == Verify::Full;
+    if let Some(ca) = &section.value.ca_file
+        && !verify
+    {
+        cx.report_key(Code::ChooseOne, ca.place, "`ca_file` has no effect with `verify: none`")
+            .help("remove one of the two");
+    }
+    Some(ServerTls {
+        verify,
+        server_name: section.value.server_name.as_ref().map(|name| name.value.text.clone()),
+        ca_file: section.value.ca_file.as_ref().map(|file| file.value.path()),
+    })
+}
+
+/// C8: the check must speak what the server speaks.
+fn plain_check_of_tls(raw: &raw::Server, service: &raw::Service, cx: &mut Context<'_>) {
+    let sections = sections(service, Some(raw));
+    let own_port = sections.iter().any(|section| section.port.is_some());
+    if raw.tls.is_some() && !own_port && check::type_of(&sections, service.protocol.value) == CheckType::Http {
+        let name = text_of(raw.name.as_ref(), "this real server");
+        let place = sections.first().and_then(|section| section.r#type.as_ref()).map_or(raw.place, |at| at.place);
+        cx.report(Code::PlainCheckOfTls, place, format!("the http check of {name} goes to a port that speaks TLS"))
+            .help("use `type: https`, or name a plain `port`");
+    }
+}

@@ -1,0 +1,187 @@
+//! Settings of a virtual service that only some modes have: persistence, timeouts, TLS, fallback.
+
+use std::net::IpAddr;
+
+use super::service::{is_layer_7, not_in_mode, same_family};
+use super::{Defaults, standard_timeouts, unusable};
+use crate::config::code::Code;
+use crate::config::decode::{At, Context};
+use crate::config::model::{Fallback, Mode, Persistence, PersistenceBy, Timeouts, TlsListener};
+use crate::config::raw::{self, PersistenceForm, PersistenceWord};
+use crate::config::values::Address;
+use crate::config::words::Word;
+
+/// The cookie that the balancer inserts when no name is typed.
+const COOKIE_NAME: &str = "lb-server";
+
+pub(super) fn persistence(
+    raw: &raw::Service,
+    mode: Option<Mode>,
+    vip: Option<IpAddr>,
+    defaults: &Defaults,
+    cx: &mut Context<'_>,
+) -> Option<Persistence> {
+    let form = raw.persistence.as_ref()?;
+    let (by, full) = match &form.value {
+        PersistenceForm::Word(word) => (*word, None),
+        PersistenceForm::Full(section) => (section.by.as_ref()?.value, Some(&**section)),
+    };
+    let fits = match by {
+        PersistenceWord::None | PersistenceWord::SourceIp => None,
+        PersistenceWord::Cookie => Some(Mode::L7Http),
+        PersistenceWord::RdpCookie => Some(Mode::L7Tcp),
+    };
+    if let (Some(needed), Some(mode)) = (fits, mode)
+        && needed != mode
+    {
+        not_in_mode(cx, form.place, &format!("persistence by {}", by.word()), mode, needed.word())
+            .help(format!("use `persistence: source-ip`, or mode: {}", needed.word()));
+    }
+    let prefix = full.and_then(|section| section.prefix.as_ref());
+    let cookie = full.and_then(|section| section.cookie.as_ref());
+    let stray = [
+        ("prefix", prefix.map(|at| at.place), PersistenceWord::SourceIp),
+        ("cookie", cookie.map(|at| at.place), PersistenceWord::Cookie),
+    ];
+    for (key, place, owner) in stray {
+        if let Some(place) = place
+            && owner != by
+        {
+            cx.report_key(Code::NotInMode, place, format!("persistence by {} has no `{key}`", by.word()))
+                .label(format!("it belongs to `by: {}`", owner.word()))
+                .help(format!("remove `{key}`"));
+        }
+    }
+    let (mut prefix_v4, mut prefix_v6) = (32, 128);
+    match (prefix, vip) {
+        (Some(prefix), Some(IpAddr::V4(_))) if prefix.value.0 > 32 => {
+            cx.report(Code::BadNumber, prefix.place, format!("{} is outside 1 to 32", prefix.value.0))
+                .help("clients of an IPv4 VIP have 32 bits of address; 24 groups them by /24 network");
+        }
+        (Some(prefix), Some(IpAddr::V4(_))) => prefix_v4 = prefix.value.0,
+        (Some(prefix), Some(IpAddr::V6(_))) => prefix_v6 = prefix.value.0,
+        (Some(_), None) | (None, _) => {}
+    }
+    let by = match by {
+        PersistenceWord::None => return None,
+        PersistenceWord::SourceIp => PersistenceBy::SourceIp,
+        PersistenceWord::Cookie => {
+            PersistenceBy::Cookie { name: cookie.map_or_else(|| COOKIE_NAME.to_owned(), |at| at.value.text.clone()) }
+        }
+        PersistenceWord::RdpCookie => PersistenceBy::RdpCookie,
+    };
+    let timeout = full.and_then(|section| section.timeout.as_ref());
+    let timeout = timeout.map_or(defaults.persistence_timeout, |at| at.value.0);
+    Some(Persistence { by, timeout, prefix_v4, prefix_v6 })
+}
+
+pub(super) fn timeouts(raw: &raw::Service, mode: Option<Mode>, defaults: &Defaults, cx: &mut Context<'_>) -> Timeouts {
+    let layer_7 = mode.is_none_or(is_layer_7);
+    let mut timeouts = if layer_7 { defaults.timeouts } else { standard_timeouts() };
+    let Some(section) = &raw.timeouts else { return timeouts };
+    if let Some(mode) = mode
+        && !layer_7
+    {
+        not_in_mode(cx, section.place, "`timeouts`", mode, "layer 7")
+            .help("remove it; `defaults.flow_timeouts` says how long idle layer 4 flows are remembered");
+        return timeouts;
+    }
+    let pick = |value: &Option<At<raw::IdlePeriod>>, default| value.as_ref().map_or(default, |at| at.value.0);
+    timeouts.connect = pick(&section.value.connect, timeouts.connect);
+    timeouts.client = pick(&section.value.client, timeouts.client);
+    timeouts.server = pick(&section.value.server, timeouts.server);
+    timeouts
+}
+
+pub(super) fn tls(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<TlsListener> {
+    let section = raw.tls.as_ref()?;
+    if let Some(mode) = mode
+        && !is_layer_7(mode)
+    {
+        not_in_mode(cx, section.place, "`tls`", mode, "layer 7")
+            .help("remove it to pass TLS through to the real servers, or use mode: l7-http or l7-tcp");
+    }
+    let certificates = match (&section.value.certificate, &section.value.certificates) {
+        (Some(one), None) => vec![one.value.text.clone()],
+        (None, Some(several)) => several.value.0.iter().map(|label| label.value.text.clone()).collect(),
+        (Some(_), Some(several)) => {
+            cx.report_key(Code::ChooseOne, several.place, "both `certificate` and `certificates` are written")
+                .help("keep `certificates`, with the default first");
+            return None;
+        }
+        (None, None) => Vec::new(),
+    };
+    if certificates.is_empty() && section.value.faulty {
+        return None;
+    }
+    if certificates.is_empty() {
+        cx.report_key(Code::MissingKey, section.place, "`certificate` is missing")
+            .help("add `certificate:` with a label from `certificates`");
+        return None;
+    }
+    Some(TlsListener { port: section.value.port.value.0, certificates, policy: section.value.policy.value })
+}
+
+pub(super) fn fallback(
+    raw: &raw::Service,
+    mode: Option<Mode>,
+    vip: Option<IpAddr>,
+    cx: &mut Context<'_>,
+) -> Option<Fallback> {
+    let section = raw.fallback.as_ref()?;
+    let raw::FallbackSection { address, port, page, redirect, .. } = &section.value;
+    let written = [address.is_some(), page.is_some(), redirect.is_some()].iter().filter(|written| **written).count();
+    if written > 1 || (written == 0 && !section.value.faulty) {
+        let (code, message) = if written == 0 {
+            (Code::MissingKey, "the fallback names neither `address`, `page` nor `redirect`")
+        } else {
+            (Code::ChooseOne, "the fallback names more than one of `address`, `page` and `redirect`")
+        };
+        cx.report(code, section.place, message).help("write one of them");
+    }
+    if let Some(port) = port {
+        match mode {
+            Some(mode) if !is_layer_7(mode) => {
+                not_in_mode(cx, port.place, "`port` for its fallback", mode, "layer 7").help("remove `port`");
+            }
+            _ if address.is_none() => {
+                cx.report_key(Code::NotInMode, port.place, "only a fallback with `address` has a port")
+                    .help("remove `port`");
+            }
+            _ => {}
+        }
+    }
+    for (place, what) in [
+        (page.as_ref().map(|at| at.place), "fallback page"),
+        (redirect.as_ref().map(|at| at.place), "fallback redirect"),
+    ] {
+        if let (Some(place), Some(mode)) = (place, mode)
+            && mode != Mode::L7Http
+        {
+            not_in_mode(cx, place, what, mode, "l7-http").help("use `address`, or mode: l7-http");
+        }
+    }
+    if let Some(address) = address {
+        fallback_is_reachable(address, mode, vip, cx);
+    }
+    match (address, page, redirect) {
+        (Some(address), None, None) => {
+            Some(Fallback::Server { address: address.value.0, port: port.as_ref().map(|port| port.value.0) })
+        }
+        (None, Some(page), None) => Some(Fallback::Page(page.value.path())),
+        (None, None, Some(url)) => Some(Fallback::Redirect(url.value.text.clone())),
+        _ => None,
+    }
+}
+
+fn fallback_is_reachable(address: &At<Address>, mode: Option<Mode>, vip: Option<IpAddr>, cx: &mut Context<'_>) {
+    let ip = address.value.0;
+    if let Some(reason) = unusable(ip, mode.is_none_or(is_layer_7)) {
+        cx.report(Code::UnusableAddress, address.place, format!("{ip} cannot be the fallback: {reason}"));
+    }
+    if vip == Some(ip) {
+        cx.report(Code::VipIsServer, address.place, "the fallback is the VIP itself")
+            .help("write the address of a machine");
+    }
+    same_family(address, "the fallback", mode, vip, cx);
+}
