@@ -4,6 +4,7 @@
 //! Absent: any knowledge of the daemon that the API does not give. What a terminal shows is made by
 //! the pure functions of [`render`].
 
+mod config;
 mod connections;
 mod control;
 mod exit;
@@ -53,6 +54,14 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Say whether a configuration is valid, and everything that is wrong with it.
+    Check(config::CheckArgs),
+    /// Say what differs between two configurations, or between a file and what runs.
+    Diff(config::DiffArgs),
+    /// Print the configuration.
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Apply the configuration file as it is now; established connections stay.
     Reload(control::ReloadArgs),
     /// Stop lbd; without --detach the kernel goes on forwarding layer 4 traffic.
@@ -69,6 +78,16 @@ pub enum Command {
 pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err: &mut impl Write) -> Exit {
     let client = Client::new(&cli.socket);
     let result = match cli.command {
+        Command::Check(args) => return ended(config::check(&args, terminal().colour, out, err)),
+        Command::Config(args) => return ended(config::config(&args, terminal().colour, out, err)),
+        Command::Schema => return ended(config::schema(out)),
+        Command::Diff(args) if !args.needs_running() => {
+            return ended(config::compare(&args, None, terminal().colour, out, err));
+        }
+        Command::Diff(args) => match client.effective_config().await {
+            Ok(running) => return ended(config::compare(&args, Some(&running), terminal().colour, out, err)),
+            Err(error) => Err(error.into()),
+        },
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
@@ -80,6 +99,17 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
     match result.and(flushed) {
         Ok(()) => Exit::Fine,
         Err(failure) => failure.report(err),
+    }
+}
+
+/// The exit status of a command that needs no daemon.
+fn ended(result: std::io::Result<config::Outcome>) -> Exit {
+    match result {
+        Ok(config::Outcome::Fine) => Exit::Fine,
+        // As elsewhere: `lbctl schema | head` is not a mistake.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Fine,
+        Ok(config::Outcome::Failed) | Err(_) => Exit::Failed,
+        Ok(config::Outcome::Invalid) => Exit::InvalidConfiguration,
     }
 }
 

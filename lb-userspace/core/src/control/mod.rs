@@ -347,8 +347,7 @@ fn answering(config: &Config) -> impl Iterator<Item = (ServerKey, IpAddr, Option
     config.virtual_services.iter().flat_map(|service| {
         let key = |server: &str| ServerKey { service: service.name.clone(), server: server.to_owned() };
         let real_servers = service.real_servers.iter().map(move |real| {
-            let check = real.health_check.as_ref().unwrap_or(&service.health_check);
-            let check = HealthCheck { port: check.port.or(real.port).or(Some(service.first_port)), ..check.clone() };
+            let check = HealthCheck { port: service.check_port(real), ..service.check_of(real).clone() };
             let asked = check.probe != Probe::None;
             (key(&real.name), real.address, asked.then_some(check))
         });
