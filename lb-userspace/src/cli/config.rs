@@ -97,7 +97,7 @@ impl DiffArgs {
 ///
 /// # Errors
 /// When the result cannot be written.
-pub fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<Outcome> {
+pub(super) fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<Outcome> {
     let path = args.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
     let loaded = match config_files::load(path) {
         Ok(loaded) => Ok(loaded),
@@ -131,7 +131,7 @@ pub fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &mut imp
 ///
 /// # Errors
 /// When the result cannot be written.
-pub fn compare(
+pub(super) fn compare(
     args: &DiffArgs,
     running: Option<&str>,
     colour: bool,
@@ -174,7 +174,12 @@ pub fn compare(
 ///
 /// # Errors
 /// When the result cannot be written.
-pub fn config(args: &ConfigArgs, colour: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<Outcome> {
+pub(super) fn config(
+    args: &ConfigArgs,
+    colour: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<Outcome> {
     let ConfigCommand::Show(args) = &args.command;
     let path = args.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
     if args.effective {
@@ -202,7 +207,7 @@ pub fn config(args: &ConfigArgs, colour: bool, out: &mut impl Write, err: &mut i
 ///
 /// # Errors
 /// When the result cannot be written.
-pub fn schema(out: &mut impl Write) -> io::Result<Outcome> {
+pub(super) fn schema(out: &mut impl Write) -> io::Result<Outcome> {
     json(out, &config::schema())?;
     Ok(Outcome::Fine)
 }
