@@ -239,15 +239,15 @@ fn run_lbctl(host: &Host, lbctl: &Path, socket: &Path, arguments: &[&str]) -> Re
 /// `lbd` as the environment names it, else the one of the debug build.
 fn lbd() -> Result<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/lbd");
-    existing(std::env::var_os("LBD").map_or(built, PathBuf::from), "LBD")
+    existing(&std::env::var_os("LBD").map_or(built, PathBuf::from), "LBD")
 }
 
 /// `lbctl` as the environment names it, else the one beside `lbd`.
 fn lbctl(lbd: &Path) -> Result<PathBuf> {
-    existing(std::env::var_os("LBCTL").map_or_else(|| lbd.with_file_name("lbctl"), PathBuf::from), "LBCTL")
+    existing(&std::env::var_os("LBCTL").map_or_else(|| lbd.with_file_name("lbctl"), PathBuf::from), "LBCTL")
 }
 
-fn existing(path: PathBuf, variable: &str) -> Result<PathBuf> {
+fn existing(path: &Path, variable: &str) -> Result<PathBuf> {
     let found = path.canonicalize().ok().filter(|path| path.is_file());
     found.with_context(|| format!("{} is not built: run `cargo xtask build`, or set {variable}", path.display()))
 }

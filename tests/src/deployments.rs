@@ -17,6 +17,8 @@ pub const MEDIA_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 94, 110));
 pub const MEDIA_VIP_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x94, 0, 0, 0, 0, 0, 0x110));
 /// A VIP in another subnet than its real servers.
 pub const TWO_ARM_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 20, 90, 105));
+/// The port of the echo servers in these tests, one that Harmonic's traffic uses.
+pub const ECHO_PORT: u16 = 50_002;
 
 /// Client addresses on each site: last byte of the first, and how many.
 const CLIENTS: std::ops::Range<u8> = 11..27;
@@ -24,8 +26,8 @@ const CLIENTS: std::ops::Range<u8> = 11..27;
 /// A balancer, a client and real servers on one network.
 #[derive(Debug)]
 pub struct Site {
-    /// The VIPs that the real servers hold.
-    pub vips: Vec<IpAddr>,
+    /// Where they are; in a layout with two networks, the real servers' one.
+    pub network: Network,
     /// The balancer; nothing runs on it yet.
     pub balancer: Host,
     /// A machine with many client addresses, on `eth0`.
@@ -59,7 +61,7 @@ impl Site {
 pub fn insignia(lab: &Lab) -> Result<Site> {
     let network = lab.network()?;
     let balancer = lab.host_on("lb1", &network, &["172.26.11.40/24"])?;
-    site(lab, &network, balancer, "172.26.11", None, &[("DS1", 100), ("DS2", 103)], &[DICOM_VIP])
+    site(lab, network, balancer, "172.26.11", None, &[("DS1", 100), ("DS2", 103)], &[DICOM_VIP])
 }
 
 /// Harmonic VOS: 192.168.94.0/24 and fd00:94::/64, balancer .40, HT1 .115 and HT2 .116 behind
@@ -70,10 +72,6 @@ pub fn insignia(lab: &Lab) -> Result<Site> {
 pub fn harmonic(lab: &Lab) -> Result<Site> {
     let network = lab.network()?;
     let balancer = lab.host_on("lb1", &network, &["192.168.94.40/24", "fd00:94::40/64"])?;
-    harmonic_on(lab, &network, balancer)
-}
-
-fn harmonic_on(lab: &Lab, network: &Network, balancer: Host) -> Result<Site> {
     let (servers, vips) = ([("HT1", 115), ("HT2", 116)], [MEDIA_VIP, MEDIA_VIP_V6]);
     site(lab, network, balancer, "192.168.94", Some("fd00:94::"), &servers, &vips)
 }
@@ -137,12 +135,12 @@ pub fn two_arm(lab: &Lab) -> Result<(Site, Host)> {
         server.ip(&["route", "add", "default", "via", "192.168.94.1"])?;
         servers.push(server);
     }
-    Ok((Site { vips: vec![TWO_ARM_VIP], balancer, client, servers }, router))
+    Ok((Site { network: back, balancer, client, servers }, router))
 }
 
 fn site(
     lab: &Lab,
-    network: &Network,
+    network: Network,
     balancer: Host,
     prefix: &str,
     prefix_v6: Option<&str>,
@@ -154,16 +152,20 @@ fn site(
         std::iter::once(format!("{prefix}.{last}/24")).chain(v6).collect::<Vec<_>>()
     };
     let client: Vec<String> = CLIENTS.flat_map(addresses).collect();
-    let client = lab.host_on("client", network, &client.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let client = lab.host_on("client", &network, &client.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut hosts = Vec::new();
     for &(name, last) in servers {
         let own = addresses(last);
-        hosts.push(real_server(lab, network, name, &own.iter().map(String::as_str).collect::<Vec<_>>(), vips)?);
+        hosts.push(real_server(lab, &network, name, &own.iter().map(String::as_str).collect::<Vec<_>>(), vips)?);
     }
-    Ok(Site { vips: vips.to_vec(), balancer, client, servers: hosts })
+    Ok(Site { network, balancer, client, servers: hosts })
 }
 
-fn real_server(lab: &Lab, network: &Network, name: &str, addresses: &[&str], vips: &[IpAddr]) -> Result<Host> {
+/// A machine that holds these VIPs and does not answer for them.
+///
+/// # Errors
+/// When the lab cannot be laid out.
+pub fn real_server(lab: &Lab, network: &Network, name: &str, addresses: &[&str], vips: &[IpAddr]) -> Result<Host> {
     let server = lab.host_on(name, network, addresses)?;
     for vip in vips {
         server.hold_vip(*vip)?;

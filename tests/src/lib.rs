@@ -11,3 +11,8 @@ pub mod deployments;
 pub mod frame;
 pub mod lab;
 pub mod software;
+
+/// An address and a port.
+pub fn at(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address, port)
+}

@@ -3,10 +3,10 @@
 //! A test of the product is worth as much as its lab: that the programs work directly, that a real
 //! server which holds the VIP is silent about it, and that nothing stays behind.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lb_tests::at;
 use lb_tests::deployments::{self, DICOM_VIP, MEDIA_VIP, MEDIA_VIP_V6};
 use lb_tests::frame;
 use lb_tests::lab::{Direction, Lab, wait_until};
@@ -15,10 +15,6 @@ use lb_tests::software::ffmpeg::{self, RtspMedia};
 use lb_tests::software::{dicom, iperf, nginx, rtsp};
 
 const ANSWER: Duration = Duration::from_secs(2);
-
-fn at(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address, port)
-}
 
 #[test]
 fn a_lab_leaves_nothing_behind_even_after_a_panic() -> Result<()> {

@@ -11,6 +11,8 @@ use crate::lab::{Host, Output, Process, require};
 /// A picture that moves, in real time, without a camera.
 const SOURCE: &[&str] = &["-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"];
 const SOUND: &[&str] = &["-f", "lavfi", "-i", "sine=frequency=440"];
+/// Look at a second of a stream before decoding, not at five.
+const HURRY: &[&str] = &["-analyzeduration", "1000000"];
 /// Longest time until the frames asked for have been decoded.
 const PLAY_DEADLINE: Duration = Duration::from_secs(25);
 
@@ -38,7 +40,7 @@ pub fn publish_rtmp(client: &Host, url: &str) -> Result<Process> {
 /// When ffmpeg is missing or does not get them in time.
 pub fn play_rtmp(client: &Host, url: &str, frames: u32) -> Result<u32> {
     let frames = frames.to_string();
-    let player = client.spawn(&command(&[&["-rw_timeout", "8000000", "-i", url], &null_output(&frames)])?)?;
+    let player = client.spawn(&command(&[HURRY, &["-rw_timeout", "8000000", "-i", url], &null_output(&frames)])?)?;
     finish(player)
 }
 
@@ -53,7 +55,7 @@ pub fn play_rtsp(client: &Host, url: &str, media: RtspMedia, frames: u32) -> Res
     };
     let frames = frames.to_string();
     let input = ["-rtsp_transport", transport, "-timeout", "8000000", "-i", url];
-    let player = client.spawn(&command(&[&input, &null_output(&frames)])?)?;
+    let player = client.spawn(&command(&[HURRY, &input, &null_output(&frames)])?)?;
     finish(player)
 }
 
@@ -72,7 +74,7 @@ pub fn send_mpegts(client: &Host, address: &str) -> Result<Process> {
 /// When ffmpeg is missing.
 pub fn receive_mpegts(host: &Host, port: u16, frames: u32) -> Result<Process> {
     let (url, frames) = (format!("udp://0.0.0.0:{port}?timeout=20000000"), frames.to_string());
-    let mut receiver = host.spawn(&command(&[&["-i", &url], &null_output(&frames)])?)?;
+    let mut receiver = host.spawn(&command(&[HURRY, &["-i", &url], &null_output(&frames)])?)?;
     host.wait_listening(&mut receiver, "udp", port)?;
     Ok(receiver)
 }
