@@ -153,6 +153,11 @@ impl<'a> Balancer<'a> {
         &self.pins
     }
 
+    /// The API's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// All that the daemon has said.
     pub fn log(&self) -> String {
         self.daemon.log()
@@ -231,7 +236,7 @@ fn status(host: &Host, lbctl: &Path, socket: &Path) -> Result<Status> {
 
 fn run_lbctl(host: &Host, lbctl: &Path, socket: &Path, arguments: &[&str]) -> Result<Output> {
     let (lbctl, socket) = (lbctl.display().to_string(), socket.display().to_string());
-    let mut command = vec!["timeout", "15", lbctl.as_str(), "--socket", socket.as_str()];
+    let mut command = vec![lbctl.as_str(), "--socket", socket.as_str()];
     command.extend(arguments);
     host.run(&command)
 }

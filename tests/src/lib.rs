@@ -10,6 +10,7 @@ pub mod balancer;
 pub mod deployments;
 pub mod frame;
 pub mod lab;
+pub mod noise;
 pub mod software;
 
 /// An address and a port.

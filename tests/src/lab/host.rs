@@ -3,11 +3,11 @@
 //! In: addresses, programs. Out: their output, sockets that belong to the host, counters. A program
 //! enters only the network namespace: the file system is everyone's.
 
-use std::cell::Cell;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,6 +16,8 @@ use nix::sched::{CloneFlags, setns};
 use super::{Capture, Network, Output, PacketSocket, Process, address_of, ip_in, run_here, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// No program is waited for longer than this.
+const RUN_LIMIT: &[&str] = &["timeout", "--kill-after=2", "60"];
 
 /// A machine of the lab.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct Host {
     number: u8,
     interfaces: u8,
     addresses: Vec<(String, IpAddr)>,
-    started: Cell<u32>,
+    started: AtomicU32,
 }
 
 impl Host {
@@ -40,7 +42,7 @@ impl Host {
             number,
             interfaces: 0,
             addresses: Vec::new(),
-            started: Cell::new(0),
+            started: AtomicU32::new(0),
         };
         // Addresses are usable at once, nothing is asked of routers that do not exist, and replies
         // may take another way than requests did.
@@ -187,12 +189,14 @@ impl Host {
         bytes.try_into().map_err(|_| anyhow::anyhow!("{address} is not a MAC"))
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end, which is brought about after a minute (status 124).
     ///
     /// # Errors
     /// When it cannot be started; a failure of the program itself is in the output.
     pub fn run(&self, command: &[&str]) -> Result<Output> {
-        let (shown, mut process) = (command.join(" "), self.command(command, false));
+        let shown = command.join(" ");
+        let limited: Vec<&str> = RUN_LIMIT.iter().chain(command).copied().collect();
+        let mut process = self.command(&limited, false);
         let output = process.output().with_context(|| format!("cannot run {shown}"))?;
         Ok(Output::of(shown, &output))
     }
@@ -215,8 +219,7 @@ impl Host {
     }
 
     fn start(&self, command: &[&str], private_mounts: bool) -> Result<Process> {
-        let number = self.started.get();
-        self.started.set(number + 1);
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
         let program = Path::new(command[0]).file_name().unwrap_or_default().to_string_lossy();
         let log = self.folder.join(format!("{}-{number}-{program}.log", self.name));
         Process::spawn(format!("{program} on {}", self.name), self.command(command, private_mounts), &log)

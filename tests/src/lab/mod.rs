@@ -16,11 +16,12 @@ use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{SigSet, Signal};
 
 pub use capture::{Capture, Captured, Direction};
 pub use host::Host;
@@ -42,8 +43,8 @@ static LABS_OF_THIS_PROCESS: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     id: String,
     folder: PathBuf,
-    networks: std::cell::Cell<u8>,
-    hosts: std::cell::Cell<u8>,
+    networks: AtomicU8,
+    hosts: AtomicU8,
     /// Held while this process lives: how a later run knows whether this lab is stale.
     _alive: Option<Flock<File>>,
     /// Labs take turns: they share two CPUs, and deadlines are tested.
@@ -101,8 +102,8 @@ impl Lab {
         let lab = Self {
             id,
             folder,
-            networks: std::cell::Cell::new(0),
-            hosts: std::cell::Cell::new(0),
+            networks: AtomicU8::new(0),
+            hosts: AtomicU8::new(0),
             _alive: None,
             _turn: None,
             left_standing: false,
@@ -131,8 +132,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses the bridge.
     pub fn network(&self) -> Result<Network> {
-        let number = self.networks.get();
-        self.networks.set(number + 1);
+        let number = self.networks.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("net{number}");
         let switch = self.namespace("switch");
         // Multicast snooping would hold neighbour discovery back until it has heard a querier.
@@ -150,8 +150,7 @@ impl Lab {
     /// When the name is too long, or the kernel refuses the namespace.
     pub fn host(&self, name: &str) -> Result<Host> {
         ensure!(name.len() <= 9, "host name {name} is longer than 9 characters, too long for the switch's port names");
-        let number = self.hosts.get() + 1;
-        self.hosts.set(number);
+        let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let namespace = self.namespace(name);
         add_namespace(&namespace)?;
         Host::new(name, &namespace, &self.namespace("switch"), &self.folder, number)
@@ -165,6 +164,30 @@ impl Lab {
         let mut host = self.host(name)?;
         host.attach(network, "eth0", addresses)?;
         Ok(host)
+    }
+
+    /// Removes the lab when the person presses Ctrl-C, and ends this process.
+    ///
+    /// Call it before any thread is started: threads inherit that the signal is held back.
+    ///
+    /// # Errors
+    /// When the signal cannot be held back.
+    pub fn remove_on_interrupt(&self) -> Result<()> {
+        let interrupt = SigSet::from(Signal::SIGINT);
+        interrupt.thread_block().context("cannot hold SIGINT back")?;
+        let id = self.id.clone();
+        let wait = move || {
+            if interrupt.wait().is_ok() {
+                let removed = stale::remove_lab(&id);
+                eprintln!(
+                    "interrupted; {}",
+                    if removed.is_ok() { "everything is removed" } else { "run it again to clean up" }
+                );
+                std::process::exit(130);
+            }
+        };
+        std::thread::Builder::new().name("interrupt".into()).spawn(wait).context("cannot start a thread")?;
+        Ok(())
     }
 
     /// Keeps everything when the value is dropped.

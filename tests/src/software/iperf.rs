@@ -59,7 +59,7 @@ pub fn udp(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -
 fn run(client: &Host, server: IpAddr, port: u16, seconds: u32, more: &[&str]) -> Result<Value> {
     require("iperf3", PACKAGE)?;
     let (server, port, seconds) = (server.to_string(), port.to_string(), seconds.to_string());
-    let mut command = vec!["timeout", "30", "iperf3", "--json", "--connect-timeout", "3000"];
+    let mut command = vec!["iperf3", "--json", "--connect-timeout", "3000"];
     command.extend(["--client", &server, "--port", &port, "--time", &seconds]);
     command.extend(more);
     let output = client.run(&command)?;
