@@ -61,7 +61,7 @@ impl Host {
 
     /// Gives the host an interface on `network`, with addresses such as `192.0.2.1/24`.
     ///
-    /// Checksums are computed by the host, as no NIC follows that would. The switch's end receives
+    /// Checksums and VLAN tags are written by the host, as no NIC follows that would. The switch's end receives
     /// with GRO on: else frames that an XDP program transmits or redirects would vanish there.
     ///
     /// # Errors
@@ -76,8 +76,16 @@ impl Host {
             &["link", "add", &port, "type", "veth", "peer", "name", device, "address", &mac, "netns", namespace],
         )?;
         ip_in(switch, &["link", "set", &port, "master", &network.bridge, "up"])?;
-        nsenter(switch, "ethtool", &["-K", &port, "tx", "off", "gro", "on"])?;
-        nsenter(namespace, "ethtool", &["-K", device, "tx", "off", "gro", "off"])?;
+        nsenter(
+            switch,
+            "ethtool",
+            &["-K", &port, "tx", "off", "txvlan", "off", "tx-vlan-stag-hw-insert", "off", "gro", "on"],
+        )?;
+        nsenter(
+            namespace,
+            "ethtool",
+            &["-K", device, "tx", "off", "txvlan", "off", "tx-vlan-stag-hw-insert", "off", "gro", "off"],
+        )?;
         ip_in(namespace, &["link", "set", device, "up"])?;
         for address in addresses {
             self.add_address(device, address)?;
@@ -339,7 +347,7 @@ impl Host {
     }
 }
 
-fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+pub(super) fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
     let path = Path::new("/run/netns").join(namespace);
     let namespace = fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let inside = || setns(&namespace, CloneFlags::CLONE_NEWNET).map(|()| work());

@@ -108,7 +108,14 @@ impl Lab {
             _turn: None,
             left_standing: false,
         };
-        add_namespace(&lab.namespace("switch"))?;
+        let switch = lab.namespace("switch");
+        add_namespace(&switch)?;
+        // Where the kernel has a bridge firewall, it would drop malformed packets and reassemble
+        // fragments on the way: a switch does neither.
+        for family in ["ip", "ip6", "arp"] {
+            let setting = Path::new("/proc/sys/net/bridge").join(format!("bridge-nf-call-{family}tables"));
+            host::in_namespace(&switch, || if setting.exists() { fs::write(&setting, "0") } else { Ok(()) })??;
+        }
         Ok(lab)
     }
 
