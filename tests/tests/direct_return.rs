@@ -9,7 +9,7 @@ use lb_tests::at;
 use lb_tests::balancer::Balancer;
 use lb_tests::deployments::{self, ECHO_PORT, MEDIA_VIP, MEDIA_VIP_V6, Site};
 use lb_tests::frame::{self, ETHERNET, ICMP, ICMPV6, Seen};
-use lb_tests::lab::{Captured, Direction, Lab};
+use lb_tests::lab::{Captured, Direction, Lab, wait_until};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use lb_tests::software::nginx::{self, Nginx};
 
@@ -109,14 +109,16 @@ fn the_web_server_logs_the_address_of_the_client() -> Result<()> {
             ensure!(body.split_whitespace().nth(1) == Some(&client), "{client} asked, the answer was {body:?}");
         }
     }
-    for (server, host) in servers.iter().zip(&site.servers) {
-        let clients = server.clients()?;
-        ensure!(!clients.is_empty(), "{} served no request", host.name());
-        ensure!(
-            clients.iter().all(|client| [site.client.v4(), site.client.v6()].contains(client)),
-            "{} logged {clients:?}",
-            host.name()
-        );
+    let logged = wait_until("every request is logged", ANSWER, || {
+        let logged = servers.iter().map(Nginx::clients).collect::<Result<Vec<_>>>()?;
+        let count = logged.iter().map(Vec::len).sum::<usize>();
+        ensure!(count == FLOWS * VIPS.len(), "{count} are");
+        Ok(logged)
+    })?;
+    for (clients, server) in logged.iter().zip(&site.servers) {
+        ensure!(!clients.is_empty(), "{} served no request", server.name());
+        let ours = [site.client.v4(), site.client.v6()];
+        ensure!(clients.iter().all(|client| ours.contains(client)), "{} logged {clients:?}", server.name());
     }
     Ok(())
 }

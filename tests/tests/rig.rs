@@ -100,7 +100,11 @@ fn media_work_directly() -> Result<()> {
     let web = nginx::Nginx::start(server, 50_080)?;
     let body = nginx::fetch(client, at(server.v4(), 50_080), "/")?;
     assert_eq!(body.trim(), format!("HT1 {}", client.v4()));
-    assert_eq!(web.clients()?, [client.v4()]);
+    wait_until("the request is logged", ANSWER, || {
+        let clients = web.clients()?;
+        ensure!(clients == [client.v4()], "logged are {clients:?}");
+        Ok(())
+    })?;
     assert_eq!(nginx::fetch(client, at(server.v4(), 50_080), "/admin/status")?, "Healthy");
 
     let url = format!("rtmp://{}:1935/live/stream", server.v4());

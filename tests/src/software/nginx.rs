@@ -44,7 +44,8 @@ impl Nginx {
         Ok(Self { process, access_log })
     }
 
-    /// The client addresses of the requests so far, in order.
+    /// The client addresses of the requests logged so far, in order. A request is logged after it has
+    /// been answered, so wait for the one you look for.
     ///
     /// # Errors
     /// When the access log cannot be read.
