@@ -243,7 +243,7 @@ fn run_lbctl(host: &Host, lbctl: &Path, socket: &Path, arguments: &[&str]) -> Re
 
 /// `lbd` as the environment names it, else the one of the debug build.
 fn lbd() -> Result<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/lbd");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("debug/lbd");
     existing(&std::env::var_os("LBD").map_or(built, PathBuf::from), "LBD")
 }
 

@@ -9,7 +9,7 @@ use lb_tests::at;
 use lb_tests::balancer::Balancer;
 use lb_tests::deployments::{self, ECHO_PORT, MEDIA_VIP, MEDIA_VIP_V6, Site};
 use lb_tests::frame::{self, ETHERNET, ICMP, ICMPV6, Seen};
-use lb_tests::lab::{Captured, Direction, Lab, wait_until};
+use lb_tests::lab::{Captured, Direction, in_lab, wait_until};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use lb_tests::software::nginx::{self, Nginx};
 
@@ -49,150 +49,165 @@ fn is_echo(vip: IpAddr) -> impl Fn(&[u8]) -> bool + Send + 'static {
 
 #[test]
 fn only_the_macs_change_and_replies_never_cross_the_balancer() -> Result<()> {
-    let lab = Lab::new("macs")?;
-    let site = deployments::harmonic(&lab)?;
-    let _balancer = Balancer::start(&lab, &site.balancer, CONFIGURATION)?;
-    let balancer_mac = site.balancer.mac("eth0")?;
-    let server_macs = site.servers.iter().map(|server| server.mac("eth0")).collect::<Result<Vec<_>>>()?;
-    for vip in VIPS {
-        let _servers = echo_servers(&site, vip)?;
-        let at_balancer = site.balancer.capture_at_switch("eth0", is_echo(vip))?;
-        let at_client = site.client.capture("eth0", is_echo(vip))?;
+    in_lab("macs", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        let balancer_mac = site.balancer.mac("eth0")?;
+        let server_macs = site.servers.iter().map(|server| server.mac("eth0")).collect::<Result<Vec<_>>>()?;
+        for vip in VIPS {
+            let _servers = echo_servers(&site, vip)?;
+            let at_balancer = site.balancer.capture_at_switch("eth0", is_echo(vip))?;
+            let at_client = site.client.capture("eth0", is_echo(vip))?;
 
-        let mut answered = Vec::new();
-        for _ in 0..FLOWS {
-            let udp = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
-            let mut tcp = TcpClient::connect(&site.client, at(vip, ECHO_PORT), ANSWER)?;
-            for _ in 0..3 {
-                let answer = udp.ask(300, ANSWER)?;
-                assert_eq!(answer.peer, udp.address()?, "the real server sees the client");
-                answered.push(answer.server);
-                let answer = tcp.ask(ANSWER)?;
-                assert_eq!(answer.peer, tcp.address()?, "the real server sees the client");
-                answered.push(answer.server);
+            let mut answered = Vec::new();
+            for _ in 0..FLOWS {
+                let udp = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
+                let mut tcp = TcpClient::connect(&site.client, at(vip, ECHO_PORT), ANSWER)?;
+                for _ in 0..3 {
+                    let answer = udp.ask(300, ANSWER)?;
+                    assert_eq!(answer.peer, udp.address()?, "the real server sees the client");
+                    answered.push(answer.server);
+                    let answer = tcp.ask(ANSWER)?;
+                    assert_eq!(answer.peer, tcp.address()?, "the real server sees the client");
+                    answered.push(answer.server);
+                }
             }
-        }
-        for server in &site.servers {
-            ensure!(answered.iter().any(|name| name == server.name()), "{} answered no flow", server.name());
-        }
+            for server in &site.servers {
+                ensure!(answered.iter().any(|name| name == server.name()), "{} answered no flow", server.name());
+            }
 
-        let crossed = at_balancer.frames();
-        let (received, sent): (Vec<_>, Vec<_>) = crossed.iter().partition(|seen| seen.direction == Direction::Out);
-        assert_eq!(received.len(), sent.len(), "every frame that went in came out again");
-        ensure!(received.len() >= FLOWS * 3 * 2, "only {} frames were seen", received.len());
-        for (before, after) in received.iter().zip(&sent) {
-            let (before, after) = (&before.frame, &after.frame);
-            assert_eq!(before[12..], after[12..], "all behind the MACs is as it was, byte for byte");
-            assert_eq!((&before[..6], &after[6..12]), (&balancer_mac[..], &balancer_mac[..]));
-            ensure!(server_macs.iter().any(|mac| after[..6] == *mac), "a frame went to {:02x?}", &after[..6]);
-        }
-        let replies = crossed.iter().filter_map(seen).filter(|seen| seen.source == vip).count();
-        assert_eq!(replies, 0, "a reply crossed the balancer");
+            let crossed = at_balancer.frames();
+            let (received, sent): (Vec<_>, Vec<_>) = crossed.iter().partition(|seen| seen.direction == Direction::Out);
+            assert_eq!(received.len(), sent.len(), "every frame that went in came out again");
+            ensure!(received.len() >= FLOWS * 3 * 2, "only {} frames were seen", received.len());
+            for (before, after) in received.iter().zip(&sent) {
+                let (before, after) = (&before.frame, &after.frame);
+                assert_eq!(before[12..], after[12..], "all behind the MACs is as it was, byte for byte");
+                assert_eq!((&before[..6], &after[6..12]), (&balancer_mac[..], &balancer_mac[..]));
+                ensure!(server_macs.iter().any(|mac| after[..6] == *mac), "a frame went to {:02x?}", &after[..6]);
+            }
+            let replies = crossed.iter().filter_map(seen).filter(|seen| seen.source == vip).count();
+            assert_eq!(replies, 0, "a reply crossed the balancer");
 
-        let replies: Vec<_> = at_client.frames().iter().filter_map(seen).filter(|seen| seen.source == vip).collect();
-        ensure!(replies.len() >= FLOWS * 3 * 2, "the client saw only {} replies", replies.len());
-        ensure!(replies.iter().all(|seen| server_macs.contains(&seen.from_mac)), "a reply came from another machine");
-    }
-    Ok(())
+            let replies: Vec<_> =
+                at_client.frames().iter().filter_map(seen).filter(|seen| seen.source == vip).collect();
+            ensure!(replies.len() >= FLOWS * 3 * 2, "the client saw only {} replies", replies.len());
+            ensure!(
+                replies.iter().all(|seen| server_macs.contains(&seen.from_mac)),
+                "a reply came from another machine"
+            );
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn the_web_server_logs_the_address_of_the_client() -> Result<()> {
-    let lab = Lab::new("whoami")?;
-    let site = deployments::harmonic(&lab)?;
-    let servers: Vec<_> = site.servers.iter().map(|server| Nginx::start(server, HTTP_PORT)).collect::<Result<_>>()?;
-    let _balancer = Balancer::start(&lab, &site.balancer, CONFIGURATION)?;
-    for vip in VIPS {
-        for _ in 0..FLOWS {
-            let body = nginx::fetch(&site.client, at(vip, HTTP_PORT), "/")?;
-            let client = client_address(&site, vip).to_string();
-            ensure!(body.split_whitespace().nth(1) == Some(&client), "{client} asked, the answer was {body:?}");
+    in_lab("whoami", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let servers: Vec<_> =
+            site.servers.iter().map(|server| Nginx::start(server, HTTP_PORT)).collect::<Result<_>>()?;
+        let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        for vip in VIPS {
+            for _ in 0..FLOWS {
+                let body = nginx::fetch(&site.client, at(vip, HTTP_PORT), "/")?;
+                let client = client_address(&site, vip).to_string();
+                ensure!(body.split_whitespace().nth(1) == Some(&client), "{client} asked, the answer was {body:?}");
+            }
         }
-    }
-    let logged = wait_until("every request is logged", ANSWER, || {
-        let logged = servers.iter().map(Nginx::clients).collect::<Result<Vec<_>>>()?;
-        let count = logged.iter().map(Vec::len).sum::<usize>();
-        ensure!(count == FLOWS * VIPS.len(), "{count} are");
-        Ok(logged)
-    })?;
-    for (clients, server) in logged.iter().zip(&site.servers) {
-        ensure!(!clients.is_empty(), "{} served no request", server.name());
-        let ours = [site.client.v4(), site.client.v6()];
-        ensure!(clients.iter().all(|client| ours.contains(client)), "{} logged {clients:?}", server.name());
-    }
-    Ok(())
+        let logged = wait_until("every request is logged", ANSWER, || {
+            let logged = servers.iter().map(Nginx::clients).collect::<Result<Vec<_>>>()?;
+            let count = logged.iter().map(Vec::len).sum::<usize>();
+            ensure!(count == FLOWS * VIPS.len(), "{count} are");
+            Ok(logged)
+        })?;
+        for (clients, server) in logged.iter().zip(&site.servers) {
+            ensure!(!clients.is_empty(), "{} served no request", server.name());
+            let ours = [site.client.v4(), site.client.v6()];
+            ensure!(clients.iter().all(|client| ours.contains(client)), "{} logged {clients:?}", server.name());
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn the_balancer_itself_answers_ping_and_neighbour_requests_for_the_vip() -> Result<()> {
-    let lab = Lab::new("ping")?;
-    let site = deployments::harmonic(&lab)?;
-    let _balancer = Balancer::start(&lab, &site.balancer, CONFIGURATION)?;
-    let balancer_mac = site.balancer.mac("eth0")?;
-    for vip in VIPS {
-        let replies = site.client.capture("eth0", move |bytes| {
-            frame::see(bytes).is_some_and(|seen| seen.source == vip && matches!(seen.protocol, ICMP | ICMPV6))
-        })?;
-        site.client.run(&["ping", "-c", "3", "-i", "0.2", "-W", "1", &vip.to_string()])?.success()?;
-        replies.wait_for("a reply", |_| true)?;
-        let macs: Vec<_> = replies.frames().iter().filter_map(seen).map(|seen| seen.from_mac).collect();
-        ensure!(macs.iter().all(|mac| *mac == balancer_mac), "{vip} was answered for by {macs:02x?}");
-    }
-    Ok(())
+    in_lab("ping", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        let balancer_mac = site.balancer.mac("eth0")?;
+        for vip in VIPS {
+            let replies = site.client.capture("eth0", move |bytes| {
+                frame::see(bytes).is_some_and(|seen| seen.source == vip && matches!(seen.protocol, ICMP | ICMPV6))
+            })?;
+            site.client.run(&["ping", "-c", "3", "-i", "0.2", "-W", "1", &vip.to_string()])?.success()?;
+            replies.wait_for("a reply", |_| true)?;
+            let macs: Vec<_> = replies.frames().iter().filter_map(seen).map(|seen| seen.from_mac).collect();
+            ensure!(macs.iter().all(|mac| *mac == balancer_mac), "{vip} was answered for by {macs:02x?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn fragments_of_a_datagram_reach_one_real_server() -> Result<()> {
-    let lab = Lab::new("fragments")?;
-    let site = deployments::harmonic(&lab)?;
-    let _balancer = Balancer::start(&lab, &site.balancer, CONFIGURATION)?;
-    for vip in VIPS {
-        let _servers = echo_servers(&site, vip)?;
-        for _ in 0..FLOWS {
-            let client = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
-            let first = client.ask(4_000, ANSWER)?;
-            assert_eq!(first.length, 4_000, "the datagram arrived whole");
-            assert_eq!(client.ask(4_000, ANSWER)?.server, first.server, "the flow stays where it is");
-            assert_eq!(client.ask(10, ANSWER)?.server, first.server, "whole datagrams go where fragments went");
+    in_lab("fragments", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        for vip in VIPS {
+            let _servers = echo_servers(&site, vip)?;
+            for _ in 0..FLOWS {
+                let client = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
+                let first = client.ask(4_000, ANSWER)?;
+                assert_eq!(first.length, 4_000, "the datagram arrived whole");
+                assert_eq!(client.ask(4_000, ANSWER)?.server, first.server, "the flow stays where it is");
+                assert_eq!(client.ask(10, ANSWER)?.server, first.server, "whole datagrams go where fragments went");
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn an_icmp_error_about_a_flow_reaches_the_real_server_that_has_it() -> Result<()> {
-    let lab = Lab::new("mtu")?;
-    let site = deployments::harmonic(&lab)?;
-    let _balancer = Balancer::start(&lab, &site.balancer, CONFIGURATION)?;
-    let raw = site.client.packet_socket("eth0")?;
-    let macs = (site.balancer.mac("eth0")?, site.client.mac("eth0")?);
-    for vip in VIPS {
-        let _servers = echo_servers(&site, vip)?;
-        for flow in 0..FLOWS {
-            let client = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
-            let owner = client.ask(100, ANSWER)?.server;
-            // What a router between would say about a reply that is longer than its next link takes.
-            let reply = frame::udp(at(vip, ECHO_PORT), client.address()?, &[0; 1_400]);
-            let error = frame::too_big(client_address(&site, vip), &reply, 1_300);
-            let sent = frame::ethernet(macs.0, macs.1, &error);
-            let captures = site.servers.iter().map(|server| {
-                let wanted = sent[ETHERNET..].to_vec();
-                server.capture("eth0", move |frame| frame.get(ETHERNET..) == Some(&wanted))
-            });
-            let captures = captures.collect::<Result<Vec<_>>>()?;
-            raw.send(&sent)?;
-            for (server, capture) in site.servers.iter().zip(&captures) {
-                if server.name() == owner {
-                    capture.wait_for(&format!("{owner} gets the error about its flow {flow}"), |_| true)?;
+    in_lab("mtu", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        let raw = site.client.packet_socket("eth0")?;
+        let macs = (site.balancer.mac("eth0")?, site.client.mac("eth0")?);
+        for vip in VIPS {
+            let _servers = echo_servers(&site, vip)?;
+            for flow in 0..FLOWS {
+                let client = UdpClient::new(&site.client, at(client_address(&site, vip), 0), at(vip, ECHO_PORT))?;
+                let owner = client.ask(100, ANSWER)?.server;
+                // What a router between would say about a reply that is longer than its next link takes.
+                let reply = frame::udp(at(vip, ECHO_PORT), client.address()?, &[0; 1_400]);
+                let error = frame::too_big(client_address(&site, vip), &reply, 1_300);
+                let sent = frame::ethernet(macs.0, macs.1, &error);
+                let captures = site.servers.iter().map(|server| {
+                    let wanted = sent[ETHERNET..].to_vec();
+                    server.capture("eth0", move |frame| frame.get(ETHERNET..) == Some(&wanted))
+                });
+                let captures = captures.collect::<Result<Vec<_>>>()?;
+                raw.send(&sent)?;
+                for (server, capture) in site.servers.iter().zip(&captures) {
+                    if server.name() == owner {
+                        capture.wait_for(&format!("{owner} gets the error about its flow {flow}"), |_| true)?;
+                    }
+                }
+                // A request behind the error: once it is answered, the error has arrived wherever it goes.
+                client.ask(100, ANSWER)?;
+                for (server, capture) in site.servers.iter().zip(&captures) {
+                    let expected = usize::from(server.name() == owner);
+                    assert_eq!(
+                        capture.count(|_| true),
+                        expected,
+                        "errors at {} about a flow of {owner}",
+                        server.name()
+                    );
                 }
             }
-            // A request behind the error: once it is answered, the error has arrived wherever it goes.
-            client.ask(100, ANSWER)?;
-            for (server, capture) in site.servers.iter().zip(&captures) {
-                let expected = usize::from(server.name() == owner);
-                assert_eq!(capture.count(|_| true), expected, "errors at {} about a flow of {owner}", server.name());
-            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -9,7 +9,7 @@ use lb_tests::at;
 use lb_tests::balancer::{Balancer, Status};
 use lb_tests::deployments::{self, ECHO_PORT, MEDIA_VIP, MEDIA_VIP_V6, Site};
 use lb_tests::frame;
-use lb_tests::lab::{Lab, wait_until};
+use lb_tests::lab::{Lab, in_lab, wait_until};
 use lb_tests::noise::{Random, Target};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 
@@ -89,36 +89,39 @@ fn attack_with_rubbish(site: &Site, vip: IpAddr, seed: u64) -> Result<()> {
 
 #[test]
 fn rubbish_is_counted_and_harms_nobody() -> Result<()> {
-    let lab = Lab::new("rubbish")?;
-    let site = deployments::harmonic(&lab)?;
-    let (before, after) = flows_survive(&lab, &site, || {
-        attack_with_rubbish(&site, MEDIA_VIP, 0x5eed)?;
-        attack_with_rubbish(&site, MEDIA_VIP_V6, 0xfeed)
-    })?;
-    // Rubbish for the VIP must not reach real servers as if it were theirs: some of it was dropped
-    // or passed, and says so under more than one reason.
-    let counts = |status: &Status| status.counters().filter(|(_, action, n)| *action != "forward" && *n > 0).count();
-    ensure!(counts(&after) > counts(&before).max(1), "all rubbish is under one reason: {}", after.0["counters"]);
-    Ok(())
+    in_lab("rubbish", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let (before, after) = flows_survive(lab, &site, || {
+            attack_with_rubbish(&site, MEDIA_VIP, 0x5eed)?;
+            attack_with_rubbish(&site, MEDIA_VIP_V6, 0xfeed)
+        })?;
+        // Rubbish for the VIP must not reach real servers as if it were theirs: some of it was dropped
+        // or passed, and says so under more than one reason.
+        let counts =
+            |status: &Status| status.counters().filter(|(_, action, n)| *action != "forward" && *n > 0).count();
+        ensure!(counts(&after) > counts(&before).max(1), "all rubbish is under one reason: {}", after.0["counters"]);
+        Ok(())
+    })
 }
 
 #[test]
 fn a_flood_of_spoofed_connections_harms_no_established_flow() -> Result<()> {
-    let lab = Lab::new("flood")?;
-    let site = deployments::harmonic(&lab)?;
-    let (before, after) = flows_survive(&lab, &site, || {
-        let socket = site.client.packet_socket("eth0")?;
-        let (to, from) = (site.balancer.mac("eth0")?, site.client.mac("eth0")?);
-        for number in 0..SPOOFED_SYNS {
-            // 10.0.0.0/8 is nowhere in this lab: what the servers answer goes nowhere.
-            let [_, a, b, c] = number.to_be_bytes();
-            let source = at(IpAddr::from([10, a, b, c]), 1_024 + u16::from(c));
-            let syn = frame::tcp(source, at(MEDIA_VIP, FLOODED_PORT), number, 0x02);
-            socket.send(&frame::ethernet(to, from, &syn))?;
-        }
+    in_lab("flood", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let (before, after) = flows_survive(lab, &site, || {
+            let socket = site.client.packet_socket("eth0")?;
+            let (to, from) = (site.balancer.mac("eth0")?, site.client.mac("eth0")?);
+            for number in 0..SPOOFED_SYNS {
+                // 10.0.0.0/8 is nowhere in this lab: what the servers answer goes nowhere.
+                let [_, a, b, c] = number.to_be_bytes();
+                let source = at(IpAddr::from([10, a, b, c]), 1_024 + u16::from(c));
+                let syn = frame::tcp(source, at(MEDIA_VIP, FLOODED_PORT), number, 0x02);
+                socket.send(&frame::ethernet(to, from, &syn))?;
+            }
+            Ok(())
+        })?;
+        let counted = after.packets_counted() - before.packets_counted();
+        ensure!(counted > u64::from(SPOOFED_SYNS) / 4, "the lab delivered too little to call it a flood: {counted}");
         Ok(())
-    })?;
-    let counted = after.packets_counted() - before.packets_counted();
-    ensure!(counted > u64::from(SPOOFED_SYNS) / 4, "the lab delivered too little to call it a flood: {counted}");
-    Ok(())
+    })
 }

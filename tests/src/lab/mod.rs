@@ -52,6 +52,19 @@ pub struct Lab {
     left_standing: bool,
 }
 
+/// Runs a test in a lab of its own, and shows what every program said when it fails.
+///
+/// # Errors
+/// When the lab cannot be made, or the test fails.
+pub fn in_lab(name: &str, test: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = Lab::new(name)?;
+    let result = test(&lab);
+    if result.is_err() {
+        lab.show_logs();
+    }
+    result
+}
+
 /// A bridge that hosts are attached to.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -202,6 +215,18 @@ impl Lab {
         self.left_standing = true;
     }
 
+    /// Prints the end of every program's log to standard error.
+    fn show_logs(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut logs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
+        logs.sort();
+        for log in logs {
+            let text = fs::read(&log).unwrap_or_default();
+            let name = log.file_stem().unwrap_or_default().to_string_lossy();
+            eprintln!("--- {name} ---\n{}", process::last_lines(&String::from_utf8_lossy(&text)));
+        }
+    }
+
     fn namespace(&self, host: &str) -> String {
         format!("{}-{host}", self.id)
     }
@@ -211,6 +236,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if self.left_standing {
             return;
+        }
+        if std::thread::panicking() {
+            self.show_logs();
         }
         if let Err(error) = stale::remove_lab(&self.id) {
             eprintln!("lab {} is not gone entirely: {error:#}", self.id);

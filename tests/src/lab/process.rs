@@ -1,4 +1,4 @@
-//! A program inside a host: its log in a file that is shown when the test fails, its end by pid.
+//! A program inside a host: its log in a file of the lab's folder, its end by pid.
 
 use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::wait_until;
 
-/// Lines of a log that are shown when a test fails.
+/// Lines of a log that are shown when something fails.
 const LOG_LINES_SHOWN: usize = 40;
 
 /// What a program that has ended said.
@@ -54,7 +54,7 @@ impl std::fmt::Display for Output {
         write!(f, "`{}` exited with {}", self.command, self.status)?;
         for text in [&self.stdout, &self.stderr] {
             if !text.trim().is_empty() {
-                write!(f, "\n{}", last_lines(text, LOG_LINES_SHOWN))?;
+                write!(f, "\n{}", last_lines(text))?;
             }
         }
         Ok(())
@@ -112,9 +112,9 @@ impl Process {
             ended = self.ended()?;
             if ended.is_some() { Ok(()) } else { ready() }
         })
-        .with_context(|| format!("{} said:\n{}", self.name, last_lines(&self.log(), LOG_LINES_SHOWN)))?;
+        .with_context(|| format!("{} said:\n{}", self.name, last_lines(&self.log())))?;
         if let Some(status) = ended {
-            bail!("{} ended with {status}:\n{}", self.name, last_lines(&self.log(), LOG_LINES_SHOWN));
+            bail!("{} ended with {status}:\n{}", self.name, last_lines(&self.log()));
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Process {
     pub fn wait_end(&mut self, deadline: Duration) -> Result<Output> {
         let what = format!("{} ends", self.name);
         let status = wait_until(&what, deadline, || self.ended()?.context("it still runs"))
-            .with_context(|| format!("{} said:\n{}", self.name, last_lines(&self.log(), LOG_LINES_SHOWN)))?;
+            .with_context(|| format!("{} said:\n{}", self.name, last_lines(&self.log())))?;
         Ok(Output { command: self.name.clone(), status, stdout: self.log(), stderr: String::new() })
     }
 
@@ -151,9 +151,6 @@ impl Drop for Process {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
         }
-        if std::thread::panicking() {
-            eprintln!("--- {} ---\n{}", self.name, last_lines(&self.log(), LOG_LINES_SHOWN));
-        }
     }
 }
 
@@ -174,7 +171,8 @@ fn group_of(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32)
 }
 
-fn last_lines(text: &str, count: usize) -> String {
+/// The end of a log, as much as helps.
+pub(super) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
 }
