@@ -10,7 +10,7 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+from gi.repository import GLib, Gst, GstRtspServer
 
 port, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 Gst.init(None)

@@ -76,17 +76,24 @@ fn only_the_macs_change_and_replies_never_cross_the_balancer() -> Result<()> {
                 ensure!(answered.iter().any(|name| name == server.name()), "{} answered no flow", server.name());
             }
 
-            let crossed = at_balancer.frames();
-            let (received, sent): (Vec<_>, Vec<_>) = crossed.iter().partition(|seen| seen.direction == Direction::Out);
-            assert_eq!(received.len(), sent.len(), "every frame that went in came out again");
+            let side = |direction| -> Vec<Vec<u8>> {
+                let frames = at_balancer.frames().into_iter().filter(|seen| seen.direction == direction);
+                frames.map(|seen| seen.frame).collect()
+            };
+            let (mut received, mut sent) = wait_until("every frame that went in came out again", ANSWER, || {
+                let (received, sent) = (side(Direction::Out), side(Direction::In));
+                ensure!(received.len() == sent.len(), "{} went in, {} came out", received.len(), sent.len());
+                Ok((received, sent))
+            })?;
             ensure!(received.len() >= FLOWS * 3 * 2, "only {} frames were seen", received.len());
+            received.sort_by(|a, b| a[12..].cmp(&b[12..]));
+            sent.sort_by(|a, b| a[12..].cmp(&b[12..]));
             for (before, after) in received.iter().zip(&sent) {
-                let (before, after) = (&before.frame, &after.frame);
                 assert_eq!(before[12..], after[12..], "all behind the MACs is as it was, byte for byte");
                 assert_eq!((&before[..6], &after[6..12]), (&balancer_mac[..], &balancer_mac[..]));
                 ensure!(server_macs.iter().any(|mac| after[..6] == *mac), "a frame went to {:02x?}", &after[..6]);
             }
-            let replies = crossed.iter().filter_map(seen).filter(|seen| seen.source == vip).count();
+            let replies = at_balancer.frames().iter().filter_map(seen).filter(|seen| seen.source == vip).count();
             assert_eq!(replies, 0, "a reply crossed the balancer");
 
             let replies: Vec<_> =
@@ -109,6 +116,7 @@ fn the_web_server_logs_the_address_of_the_client() -> Result<()> {
             site.servers.iter().map(|server| Nginx::start(server, HTTP_PORT)).collect::<Result<_>>()?;
         let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
         for vip in VIPS {
+            site.client.speak_as(client_address(&site, vip), vip, "eth0")?;
             for _ in 0..FLOWS {
                 let body = nginx::fetch(&site.client, at(vip, HTTP_PORT), "/")?;
                 let client = client_address(&site, vip).to_string();
