@@ -156,13 +156,15 @@ fn clients_at_one_interface_reach_real_servers_at_another() -> Result<()> {
         let balancer = Balancer::start(lab, &site.balancer, TWO_ARM)?;
         let (entered, left) = (site.balancer.frames_delivered("eth1")?, site.balancer.frames_sent("eth0")?);
         let mut servers = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..6 {
             let udp = UdpClient::new(&site.client, at(site.client.v4(), 0), at(TWO_ARM_VIP, ECHO_PORT))?;
             let answer = udp.ask(4_000, ANSWER)?;
             assert_eq!((answer.peer, answer.length), (udp.address()?, 4_000));
             servers.push(answer.server);
             let mut tcp = TcpClient::connect(&site.client, at(TWO_ARM_VIP, ECHO_PORT), ANSWER)?;
-            assert_eq!(tcp.ask(ANSWER)?.peer, tcp.address()?);
+            let answer = tcp.ask(ANSWER)?;
+            assert_eq!(answer.peer, tcp.address()?);
+            servers.push(answer.server);
         }
         ensure!(servers.iter().any(|name| name == "HT1") && servers.iter().any(|name| name == "HT2"), "{servers:?}");
         let entered = site.balancer.frames_delivered("eth1")? - entered;

@@ -18,7 +18,7 @@ const VIPS: [IpAddr; 2] = [MEDIA_VIP, MEDIA_VIP_V6];
 const ANSWER: Duration = Duration::from_secs(2);
 const HTTP_PORT: u16 = 50_080;
 /// Flows tried per claim: with two servers in turn, both are used.
-const FLOWS: usize = 4;
+const FLOWS: usize = 6;
 
 fn echo_servers(site: &Site, vip: IpAddr) -> Result<Vec<EchoServer>> {
     let mut servers = Vec::new();
