@@ -1,1 +1,7 @@
+//! The shells of the load balancer: what touches the kernel, the network and the administrator.
+//! Decisions are in `lb_core`.
 
+pub mod api;
+pub mod cli;
+pub mod dataplane;
+pub mod health;

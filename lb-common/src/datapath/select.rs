@@ -1,0 +1,378 @@
+//! A real server for a packet that no flow knows: the service, then persistence, then the
+//! scheduler.
+
+use super::parse::Transport;
+use super::{Entry, Reason, Tables, Verdict, held_server, is_spoofed};
+use crate::abi::{
+    Address, Flow, FlowKey, FlowState, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server,
+    ServerId, ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
+};
+
+/// Servers compared for the fewest connections. Up to this many the comparison is exact; beyond,
+/// it is the best of a window that moves on with each new flow, at the same cost for any number.
+const WINDOW: u32 = 4;
+
+/// Places tried when a server cannot take the flow. A ring names a failed server until the daemon
+/// has replaced it, milliseconds later; then the next place is another server with high probability.
+const TRIES: u32 = 4;
+
+/// The outcome for a new flow.
+pub(super) struct Placement<'t> {
+    pub flow: Flow,
+    pub server: &'t Server,
+    pub reason: Reason,
+    /// Whether the flow is to be remembered and counted.
+    pub tracked: bool,
+}
+
+/// A server that may take the flow, or the reason why there is none. Every field always has a
+/// value: an `Option` of a pair would leave the other half undefined, and the verifier refuses to
+/// see undefined registers moved.
+#[derive(Clone, Copy)]
+struct Candidate<'t> {
+    id: ServerId,
+    server: Option<&'t Server>,
+    /// With no server: whether one was passed over because it is at its maximum.
+    full: bool,
+}
+
+impl<'t> Candidate<'t> {
+    const NONE: Self = Self { id: NO_SERVER, server: None, full: false };
+
+    #[inline(always)]
+    fn refusal(&self) -> Verdict {
+        Verdict::drop(if self.full { Reason::ServersFull } else { Reason::NoServer })
+    }
+}
+
+/// Places a new flow.
+#[inline(always)]
+pub(super) fn place<'t, T: Tables>(
+    tables: &'t T,
+    key: &FlowKey,
+    transport: &Transport,
+    now: Ticks,
+) -> Result<Placement<'t>, Verdict> {
+    let (id, service) = service(tables, key).ok_or(Verdict::pass(Reason::NoService))?;
+    if is_spoofed(key) {
+        return Err(Verdict::drop(Reason::Spoofed));
+    }
+    let client = client(key, id, service);
+    let admitted = !transport.closes() && admit(tables, now);
+    let remembered = persistent(tables, &client, service, now);
+    let (candidate, reason) = if remembered.server.is_some() {
+        (remembered, Reason::Persistent)
+    } else if admitted && transport.opens() {
+        (schedule(tables, key, id, service, &client), Reason::Scheduled)
+    } else {
+        (first_available(tables, ring(key, service, &client)), Reason::Resumed)
+    };
+    let reason = if admitted { reason } else { untracked(transport) };
+    let Some(server) = candidate.server else { return Err(candidate.refusal()) };
+    let flow = Flow {
+        service: id,
+        server: candidate.id,
+        generation: server.generation,
+        last_seen: now,
+        created: now,
+        state: FlowState::Pending as u8,
+        ..Flow::default()
+    };
+    Ok(Placement { flow, server, reason, tracked: admitted })
+}
+
+/// A packet that ends a flow nobody remembers is not worth a record; any other without one came
+/// when too many did.
+#[inline(always)]
+fn untracked(transport: &Transport) -> Reason {
+    if transport.closes() { Reason::Resumed } else { Reason::Untracked }
+}
+
+/// The server of a flow that has no record, as far as it can be told without one.
+#[inline(always)]
+pub(super) fn without_record<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t Server>) {
+    let Some((id, service)) = service(tables, key) else { return (NO_SERVER, None) };
+    let client = client(key, id, service);
+    let remembered = persistent(tables, &client, service, tables.now());
+    let candidate =
+        if remembered.server.is_some() { remembered } else { first_available(tables, ring(key, service, &client)) };
+    (candidate.id, candidate.server)
+}
+
+/// The virtual service of a flow: a single port, else a range.
+#[inline(always)]
+fn service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(ServiceId, &'t Service)> {
+    let single = ServicePortKey { vip: key.vip, port: key.vip_port, protocol: key.protocol, spare: 0 };
+    let id = match tables.service_port(&single) {
+        Some(id) => id,
+        None => in_ranges(tables, key)?,
+    };
+    let service = tables.service(id)?;
+    if ServiceMode::from_u8(service.mode) as u8 == ServiceMode::None as u8 { None } else { Some((id, service)) }
+}
+
+#[inline(always)]
+fn in_ranges<T: Tables>(tables: &T, key: &FlowKey) -> Option<ServiceId> {
+    let ranges = tables.port_ranges(&PortRangesKey { vip: key.vip, protocol: key.protocol, spare: [0; 3] })?;
+    let mut i = 0;
+    while i < ranges.ranges.len() {
+        let range = &ranges.ranges[i];
+        if i as u32 >= ranges.count || key.vip_port < range.first {
+            return None;
+        }
+        if key.vip_port <= range.last {
+            return Some(range.service);
+        }
+        i += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn client(key: &FlowKey, service_id: ServiceId, service: &Service) -> PersistenceKey {
+    PersistenceKey { client: key.client.masked(&service.client_mask), service: service_id }
+}
+
+/// The server that the client keeps: a confirmed record, else a fresh one.
+#[inline(always)]
+fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &Service, now: Ticks) -> Candidate<'t> {
+    if service.persistence_timeout == 0 {
+        return Candidate::NONE;
+    }
+    if let Some(entry) = tables.persistence(client) {
+        return recorded(tables, &entry, service, now);
+    }
+    match tables.new_client(client) {
+        Some(entry) => recorded(tables, &entry, service, now),
+        None => Candidate::NONE,
+    }
+}
+
+/// The server of a record, if both are still good.
+#[inline(always)]
+fn recorded<'t, T: Tables>(tables: &'t T, entry: &T::Persistence, service: &Service, now: Ticks) -> Candidate<'t> {
+    let record = entry.read();
+    if now.wrapping_sub(record.last_used) > service.persistence_timeout {
+        return Candidate::NONE;
+    }
+    let server = held_server(tables, record.server, record.generation);
+    if server.is_some() && record.last_used != now {
+        entry.update(|record| record.last_used = now);
+    }
+    Candidate { id: record.server, server, full: false }
+}
+
+/// Remembers where a new client went, until it answers.
+#[inline(always)]
+pub(super) fn remember_new_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) {
+    let Some(service) = tables.service(flow.service) else { return };
+    if service.persistence_timeout != 0 {
+        tables.insert_new_client(&client(key, flow.service, service), &record(flow));
+    }
+}
+
+/// The client has answered: its record is kept from now on.
+#[inline(always)]
+pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) {
+    let Some(service) = tables.service(flow.service) else { return };
+    if service.persistence_timeout == 0 {
+        return;
+    }
+    let client = client(key, flow.service, service);
+    if let Some(entry) = tables.persistence(&client) {
+        let known = entry.read();
+        if known.server == flow.server && known.generation == flow.generation {
+            return;
+        }
+    }
+    if tables.insert_persistence(&client, &record(flow)).is_ok() {
+        tables.remove_new_client(&client);
+    }
+}
+
+/// A long flow keeps its client's record alive.
+#[inline(always)]
+pub(super) fn touch_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow, now: Ticks) {
+    let Some(service) = tables.service(flow.service) else { return };
+    if service.persistence_timeout == 0 {
+        return;
+    }
+    if let Some(entry) = tables.persistence(&client(key, flow.service, service)) {
+        entry.update(|record| {
+            if record.server == flow.server {
+                record.last_used = now;
+            }
+        });
+    }
+}
+
+#[inline(always)]
+fn record(flow: &Flow) -> Persistence {
+    Persistence { server: flow.server, generation: flow.generation, last_used: flow.last_seen, created: flow.last_seen }
+}
+
+/// Whether this CPU may record one more new flow within this tick.
+#[inline(always)]
+fn admit<T: Tables>(tables: &T, now: Ticks) -> bool {
+    let Some(settings) = tables.settings() else { return true };
+    let limit = settings.new_flows_per_tick;
+    tables
+        .admission(|account| {
+            if account.tick != now {
+                account.tick = now;
+                account.flows = 0;
+            }
+            if account.flows >= limit {
+                return false;
+            }
+            account.flows += 1;
+            true
+        })
+        .unwrap_or(true)
+}
+
+#[inline(always)]
+fn schedule<'t, T: Tables>(
+    tables: &'t T,
+    key: &FlowKey,
+    id: ServiceId,
+    service: &Service,
+    client: &PersistenceKey,
+) -> Candidate<'t> {
+    match Scheduler::from_u8(service.scheduler) {
+        Scheduler::WeightedLeastConnection => least_connection(tables, id, service),
+        Scheduler::WeightedRoundRobin => first_available(tables, next_turn(tables, id, service)),
+        Scheduler::SourceHash | Scheduler::Maglev => first_available(tables, ring(key, service, client)),
+    }
+}
+
+/// The server with the fewest connections for its weight among the next few of the turn list.
+#[inline(always)]
+fn least_connection<'t, T: Tables>(tables: &'t T, id: ServiceId, service: &Service) -> Candidate<'t> {
+    let size = service.turns_size;
+    let mut best = Candidate::NONE;
+    if size == 0 {
+        return best;
+    }
+    // No server yet: as if one with endless connections, so that the first one wins.
+    let (mut fewest, mut weight) = (u64::from(u32::MAX), 1);
+    let mut turn = tables.next_turn(id) % size;
+    for i in 0..WINDOW {
+        if i >= size {
+            break;
+        }
+        let candidate = tables.scheduled(service.turns_base.wrapping_add(turn));
+        turn = if turn + 1 >= size { 0 } else { turn + 1 };
+        let Some(server) = available(tables, candidate) else { continue };
+        if is_full(tables, candidate, server) {
+            best.full = true;
+            continue;
+        }
+        let connections = tables.connections(candidate);
+        // a/b < c/d as a*d < c*b; one is added so that of two idle servers the heavier one wins.
+        if (connections + 1) * weight < fewest * u64::from(server.weight) {
+            best.id = candidate;
+            best.server = Some(server);
+            fewest = connections + 1;
+            weight = u64::from(server.weight);
+        }
+    }
+    best
+}
+
+/// Part of `schedule`, and the place in it to begin with.
+#[derive(Clone, Copy)]
+struct Places {
+    base: u32,
+    size: u32,
+    first: u32,
+}
+
+/// The turn list of the service, from its next turn on.
+#[inline(always)]
+fn next_turn<T: Tables>(tables: &T, id: ServiceId, service: &Service) -> Places {
+    let (base, size) = (service.turns_base, service.turns_size);
+    Places { base, size, first: tables.next_turn(id) % size.max(1) }
+}
+
+/// The ring of the service, from the hash of the flow or of its client on. Nothing that happened
+/// before matters: every CPU, the peer of a pair, and a later packet of the same flow come to the
+/// same server. A service with persistence hashes the client, so that all ports and both protocols
+/// agree.
+#[inline(always)]
+fn ring(key: &FlowKey, service: &Service, client: &PersistenceKey) -> Places {
+    let hash = if service.persistence_timeout != 0 {
+        hash(&client.client, 0)
+    } else if service.scheduler == Scheduler::SourceHash as u8 {
+        hash(&key.client, 0)
+    } else {
+        flow_hash(key)
+    };
+    // The high half of hash * size is a place below size, without a division.
+    let first = (u64::from(hash) * u64::from(service.ring_size) >> 32) as u32;
+    Places { base: service.ring_base, size: service.ring_size, first }
+}
+
+/// The first server that takes the flow.
+#[inline(always)]
+fn first_available<T: Tables>(tables: &T, places: Places) -> Candidate<'_> {
+    let mut candidate = Candidate::NONE;
+    let mut place = places.first;
+    for _ in 0..TRIES {
+        if place >= places.size {
+            break;
+        }
+        let id = tables.scheduled(places.base.wrapping_add(place));
+        if let Some(server) = available(tables, id) {
+            if !is_full(tables, id, server) {
+                return Candidate { id, server: Some(server), full: false };
+            }
+            candidate.full = true;
+        }
+        place = if place + 1 >= places.size { 0 } else { place + 1 };
+    }
+    candidate
+}
+
+/// The server if it takes new clients.
+#[inline(always)]
+fn available<T: Tables>(tables: &T, id: ServerId) -> Option<&Server> {
+    let server = tables.server(id)?;
+    if server.state == ServerState::Active as u8 && server.ifindex != 0 { Some(server) } else { None }
+}
+
+/// Full from the maximum on, until it has fallen below the low mark.
+#[inline(always)]
+fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server) -> bool {
+    if server.max_connections == 0 {
+        return false;
+    }
+    let was_full = tables.full(id);
+    let mark = if was_full && server.min_connections != 0 { server.min_connections } else { server.max_connections };
+    let full = tables.connections(id) >= u64::from(mark);
+    if full != was_full {
+        tables.set_full(id, full);
+    }
+    full
+}
+
+/// Mixes two words at a time by multiplication; the high half of the product depends on every bit.
+#[inline(always)]
+fn mix(hash: u64, a: u32, b: u32) -> u64 {
+    let product = (hash ^ (u64::from(a) | u64::from(b) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
+}
+
+#[inline(always)]
+fn hash(address: &Address, seed: u64) -> u32 {
+    let [a, b, c, d] = address.words();
+    // The low half is the well-mixed one after the fold of `mix`; one more round spreads it.
+    (mix(mix(seed, a, b), c, d).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 32) as u32
+}
+
+#[inline(always)]
+fn flow_hash(key: &FlowKey) -> u32 {
+    let ports = u32::from(key.client_port) << 16 | u32::from(key.vip_port);
+    let vip = hash(&key.vip, u64::from(key.protocol));
+    hash(&key.client, mix(u64::from(vip), ports, 0))
+}

@@ -1,0 +1,139 @@
+//! What the datapath is measured against, and what makes it meet many flows: programs that
+//! `cargo xtask bench` loads beside it. Never installed.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_TX};
+use aya_ebpf::btf_maps::{Array, LruHashMap, ProgramArray};
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+/// As large as the key of a flow.
+type Key = [u64; 5];
+/// As large as a flow.
+type Entry = [u64; 4];
+
+/// A table as large as the flow table.
+#[btf_map(name = "million")]
+static MILLION: LruHashMap<Key, Entry, { 1 << 20 }> = LruHashMap::new();
+
+/// A table as large as that of the pending flows.
+#[btf_map(name = "pending")]
+static PENDING: LruHashMap<Key, Entry, { 1 << 17 }> = LruHashMap::new();
+
+/// The program that `vary` hands the frame to, at 0.
+#[btf_map(name = "next")]
+static NEXT: ProgramArray<1> = ProgramArray::new();
+
+/// How many clients `vary` plays, less one: a power of two less one; and the turn.
+#[btf_map(name = "clients")]
+static CLIENTS: Array<[u64; 2], 1> = Array::new();
+
+/// Ethernet, IPv4 and TCP or UDP, untagged and without options: where ports end.
+const PORTS_END: usize = 14 + 20 + 4;
+
+#[inline(always)]
+fn frame(ctx: &XdpContext) -> Option<*mut u16> {
+    let start = ctx.data();
+    if start + PORTS_END > ctx.data_end() { None } else { Some(start as *mut u16) }
+}
+
+/// 16 bits of the frame; `at` counts bytes and is even.
+#[inline(always)]
+fn half(frame: *mut u16, at: usize) -> u16 {
+    // SAFETY: every caller reads before PORTS_END, which `frame` proved; frames begin aligned.
+    unsafe { frame.add(at / 2).read() }
+}
+
+#[inline(always)]
+fn set_half(frame: *mut u16, at: usize, value: u16) {
+    // SAFETY: as in `half`.
+    unsafe { frame.add(at / 2).write(value) };
+}
+
+#[inline(always)]
+fn is_ours(frame: *mut u16) -> bool {
+    half(frame, 12) == 0x0800_u16.to_be() && half(frame, 14) & 0xff == 0x45 && matches!(half(frame, 22) >> 8, 6 | 17)
+}
+
+#[inline(always)]
+fn swap_macs(frame: *mut u16) -> u32 {
+    for i in 0..3 {
+        let (to, from) = (half(frame, 2 * i), half(frame, 6 + 2 * i));
+        set_half(frame, 2 * i, from);
+        set_half(frame, 6 + 2 * i, to);
+    }
+    XDP_TX
+}
+
+#[inline(always)]
+fn key(frame: *mut u16) -> Key {
+    let pair = |at| u64::from(half(frame, at)) | u64::from(half(frame, at + 2)) << 16;
+    [0, 0xffff_0000 | pair(26) << 32, 0, 0xffff_0000 | pair(30) << 32, pair(34) | u64::from(half(frame, 22) >> 8) << 32]
+}
+
+/// The floor: parses Ethernet, IPv4 and ports, swaps the MAC addresses and transmits.
+#[xdp]
+pub fn floor(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The floor and one lookup in a table of a million flows.
+#[xdp]
+pub fn bare_lookup(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    let key = key(frame);
+    match MILLION.get_ptr_mut(&key) {
+        // SAFETY: the entry was found in this run.
+        Some(entry) => unsafe { (*entry)[0] |= 1 },
+        None => {
+            let _ = MILLION.insert(&key, [0; 4], 0);
+        }
+    }
+    swap_macs(frame)
+}
+
+/// The floor and one insertion in a table of pending flows.
+#[xdp]
+pub fn bare_insert(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    if PENDING.insert(key(frame), [0; 4], 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// Gives the frame another client than last time, in an order that no cache likes, and hands it on.
+#[xdp]
+pub fn vary(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    let Some(clients) = CLIENTS.get_ptr_mut(0) else { return XDP_ABORTED };
+    // SAFETY: an element of an array map; one CPU runs the bench.
+    let [mask, turn] = unsafe { &mut *clients };
+    *turn += 1;
+    // An odd factor permutes the numbers below a power of two.
+    let client = turn.wrapping_mul(0x9e37_79b1) & *mask;
+    set_half(frame, 26, 10 | (client >> 8 & 0xff00) as u16);
+    set_half(frame, 28, client as u16);
+    set_half(frame, 34, (0x4000 | (client >> 4 & 0x3fff) as u16).to_be());
+    // SAFETY: the helper replaces this program by the next; it returns only when there is none.
+    unsafe {
+        let _ = NEXT.tail_call(&ctx, 0);
+    }
+    XDP_ABORTED
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// As in the main program.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

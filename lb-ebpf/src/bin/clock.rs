@@ -1,0 +1,34 @@
+//! Tells the kernel's jiffies: `lbd` runs this once per sweep by BPF_PROG_TEST_RUN, because the
+//! times in the tables count them and no system call does.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+
+/// Writes the jiffies, 64 bits in host order, over the first eight bytes of the frame.
+#[xdp]
+pub fn lb_clock(ctx: XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + 8 > ctx.data_end() {
+        return XDP_ABORTED;
+    }
+    // SAFETY: the helper takes nothing and returns a number.
+    let jiffies = unsafe { bpf_jiffies64() };
+    // SAFETY: the comparison above proved that eight bytes are there; the frame begins aligned.
+    unsafe { (start as *mut u64).write(jiffies) };
+    XDP_PASS
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// As in the main program.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

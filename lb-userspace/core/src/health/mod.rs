@@ -1,0 +1,26 @@
+//! Health of real servers: which are checked when, and what the outcomes mean.
+//!
+//! In: the targets, outcomes of probes, and `now`. Out: probes to start and to cancel, and
+//! transitions between up and down with the reason in one sentence. Absent: sockets, tasks, a
+//! clock; what a probe says on the wire is the shell's.
+//!
+//! The first outcome of a target decides at once. After that a real server goes down when `fall`
+//! checks in a row have failed, and comes up when `rise` checks in a row have succeeded.
+
+mod contract;
+mod machine;
+mod outcome;
+mod record;
+mod target;
+mod words;
+
+pub use contract::{Action, Input, Transition};
+pub use machine::{DEFAULT_LIMIT, Health};
+pub use outcome::{Detail, Failure, Outcome};
+pub use record::{HealthView, State};
+pub use target::{Endpoint, Target, TargetId};
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Random checks, delays, outcomes and reloads against a model that a reader can hold in the head.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::tests::{bad, good, target};
+use super::{Action, Health, Input, State, Target, TargetId};
+use crate::config::model::{HealthCheck, Probe};
+
+/// What a shell will report of the probes of a target, in turn; `None`: nothing, ever.
+type Script = Vec<Option<(u64, bool)>>;
+
+#[derive(Clone, Debug)]
+struct Case {
+    check: HealthCheck,
+    script: Script,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let script = prop::collection::vec(prop::option::weighted(0.8, (0..400u64, any::<bool>())), 1..20);
+    (1..500u64, 1..300u64, 0..4u8, 0..4u8, script).prop_map(|(interval, timeout, rise, fall, script)| {
+        let check = HealthCheck {
+            probe: Probe::Connect,
+            port: Some(80),
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout),
+            rise,
+            fall,
+        };
+        Case { check, script }
+    })
+}
+
+/// The reference: a state and the length of the present run of equal outcomes.
+struct Model {
+    state: State,
+    run: (bool, u32),
+    fresh: bool,
+}
+
+impl Model {
+    const NEW: Self = Self { state: State::Checking, run: (true, 0), fresh: true };
+
+    fn apply(&mut self, ok: bool, check: &HealthCheck) {
+        self.run = if self.run.0 == ok { (ok, self.run.1 + 1) } else { (ok, 1) };
+        let needed = u32::from(if ok { check.rise } else { check.fall });
+        if self.fresh || self.run.1 >= needed {
+            self.state = if ok { State::Up } else { State::Down };
+        }
+        self.fresh = false;
+    }
+}
+
+struct World {
+    health: Health,
+    limit: usize,
+    cases: BTreeMap<TargetId, Case>,
+    models: BTreeMap<TargetId, Model>,
+    states: BTreeMap<TargetId, State>,
+    turns: BTreeMap<TargetId, usize>,
+    probing: BTreeMap<TargetId, Probing>,
+    /// Outcomes of cancelled probes that a shell reports all the same.
+    late: Vec<(TargetId, u32, Instant, bool)>,
+}
+
+struct Probing {
+    generation: u32,
+    deadline: Instant,
+    /// When which outcome will be reported.
+    report: Option<(Instant, bool)>,
+}
+
+impl World {
+    fn configure(&mut self, targets: Vec<Target>, now: Instant) {
+        for target in &targets {
+            match self.cases.get_mut(&target.id) {
+                Some(case) if self.models.contains_key(&target.id) => {
+                    if case.check != target.check {
+                        case.check = target.check.clone();
+                        let model = self.models.get_mut(&target.id).expect("checked above");
+                        *model = Model { state: model.state, ..Model::NEW };
+                    }
+                }
+                Some(case) => {
+                    case.check = target.check.clone();
+                    self.models.insert(target.id, Model::NEW);
+                }
+                None => unreachable!("every id has a case"),
+            }
+        }
+        let kept: Vec<_> = targets.iter().map(|target| target.id).collect();
+        self.models.retain(|id, _| kept.contains(id));
+        self.states.retain(|id, _| kept.contains(id));
+        self.health.handle(Input::Configure(targets), now);
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        self.cases.iter().map(|(id, case)| target(*id, case.check.clone())).collect()
+    }
+
+    /// The next moment at which something happens.
+    fn next(&self) -> Option<Instant> {
+        let reports = self.probing.values().filter_map(|probing| probing.report.map(|(at, _)| at));
+        reports.chain(self.late.iter().map(|(_, _, at, _)| *at)).chain(self.health.next_deadline()).min()
+    }
+
+    fn step(&mut self, now: Instant) {
+        for (id, generation, _, ok) in self.late.extract_if(.., |(_, _, at, _)| *at <= now) {
+            let outcome = if ok { good() } else { bad() };
+            self.health.handle(Input::Outcome { id, generation, outcome }, now);
+        }
+        let is_due = |probing: &Probing| probing.report.is_some_and(|(at, _)| at <= now);
+        let due: Vec<_> = self.probing.extract_if(.., |_, probing| is_due(probing)).collect();
+        for (id, Probing { generation, deadline, report }) in due {
+            let ok = report.is_some_and(|(_, ok)| ok);
+            let outcome = if ok { good() } else { bad() };
+            self.health.handle(Input::Outcome { id, generation, outcome }, now);
+            if let Some(model) = self.models.get_mut(&id) {
+                model.apply(ok && now <= deadline, &self.cases[&id].check);
+            }
+        }
+        self.drain(now);
+        self.health.handle_timeout(now);
+        self.drain(now);
+        assert!(self.health.next_deadline().is_none_or(|at| at > now), "a deadline in the past");
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(action) = self.health.poll_action() {
+            match action {
+                Action::Probe { id, generation, check, .. } => {
+                    assert_eq!(*check, self.cases[&id].check);
+                    let turn = self.turns.entry(id).or_default();
+                    let script = &self.cases[&id].script;
+                    let report =
+                        script[*turn % script.len()].map(|(delay, ok)| (now + Duration::from_millis(delay), ok));
+                    *turn += 1;
+                    let probing = Probing { generation, deadline: now + check.timeout, report };
+                    let old = self.probing.insert(id, probing);
+                    assert!(old.is_none(), "two probes of one target at a time");
+                    assert!(self.probing.len() <= self.limit, "more probes than the limit");
+                }
+                Action::Cancel { id, generation } => {
+                    let probing = self.probing.remove(&id).expect("a probe under way");
+                    assert_eq!(probing.generation, generation);
+                    self.late.extend(probing.report.map(|(at, ok)| (id, generation, at, ok)));
+                    // A cancel before the deadline comes from a reload, and is not an outcome.
+                    if now >= probing.deadline
+                        && let Some(model) = self.models.get_mut(&id)
+                    {
+                        model.apply(false, &self.cases[&id].check);
+                    }
+                }
+                Action::Transition(transition) => {
+                    let before = self.states.insert(transition.id, transition.to).unwrap_or(State::Checking);
+                    assert_eq!(before, transition.from);
+                    assert_ne!(transition.from, transition.to);
+                    assert!(!transition.reason.is_empty());
+                }
+            }
+        }
+    }
+
+    fn agree(&self, now: Instant) {
+        for id in self.cases.keys() {
+            let seen = self.health.view(*id, now).map(|view| view.state);
+            assert_eq!(seen, self.models.get(id).map(|model| model.state), "{id:?}");
+            if let Some(state) = seen {
+                assert_eq!(self.states.get(id).copied().unwrap_or(State::Checking), state, "transitions tell all");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_machine_agrees_with_the_model(
+        cases in prop::collection::vec(case(), 1..8),
+        seed: u64,
+        limit in 1..5usize,
+        reloads in prop::collection::vec((0..8usize, any::<bool>(), 1..60usize), 0..6),
+    ) {
+        let mut now = Instant::now();
+        let cases: BTreeMap<_, _> = (0..).map(TargetId).zip(cases).collect();
+        let mut world = World {
+            health: Health::with_limit(seed, limit),
+            limit,
+            cases,
+            models: BTreeMap::new(),
+            states: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            probing: BTreeMap::new(),
+            late: Vec::new(),
+        };
+        let all = world.targets();
+        world.configure(all, now);
+        world.drain(now);
+
+        for (nth, leaves, steps) in reloads.into_iter().chain([(usize::MAX, false, 100)]) {
+            for _ in 0..steps {
+                let Some(next) = world.next() else { break };
+                prop_assert!(next >= now);
+                now = next;
+                world.step(now);
+                world.agree(now);
+            }
+            let mut targets = world.targets();
+            if nth < targets.len() {
+                if leaves {
+                    targets.remove(nth);
+                } else {
+                    targets[nth].check.fall += 1;
+                }
+            }
+            world.configure(targets, now);
+            world.drain(now);
+            world.agree(now);
+        }
+    }
+}

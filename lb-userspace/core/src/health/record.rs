@@ -1,0 +1,219 @@
+//! What is known of one real server: its state, the checks in a row, the last good one.
+//!
+//! In: outcomes, one after the other. Out: a change of state with its reason, and the view that
+//! `lbctl health` shows. Absent: when probes start and end.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::outcome::{Failure, Outcome};
+use super::target::Endpoint;
+use super::words::{InARow, Roughly};
+use crate::config::model::{HealthCheck, Probe};
+
+/// Whether a real server takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No check has ended yet.
+    Checking,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checking => "checking",
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// The health of one real server, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthView {
+    /// Now.
+    pub state: State,
+    /// How long it has been so.
+    pub since: Duration,
+    /// What the last check found, in one sentence without a full stop.
+    pub reason: String,
+    /// Age of the last check that succeeded; `None`: there was none.
+    pub last_good: Option<Duration>,
+    /// How long the last success took; `None`: there was none.
+    pub last_latency: Option<Duration>,
+}
+
+/// A change of state.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) from: State,
+    pub(super) to: State,
+    pub(super) reason: String,
+}
+
+/// Everything that outcomes have told.
+#[derive(Debug)]
+pub(super) struct Record {
+    state: State,
+    since: Instant,
+    /// Whether the present check has spoken; until then its first outcome decides.
+    settled: bool,
+    successes: u32,
+    failures: u32,
+    last_failure: Option<Failure>,
+    last_good: Option<Instant>,
+    last_latency: Option<Duration>,
+}
+
+impl Record {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            state: State::Checking,
+            since: now,
+            settled: false,
+            successes: 0,
+            failures: 0,
+            last_failure: None,
+            last_good: None,
+            last_latency: None,
+        }
+    }
+
+    /// Another check asks from now on: what the old one decided stands until the new one has spoken.
+    pub(super) fn restart(&mut self) {
+        self.settled = false;
+        self.successes = 0;
+        self.failures = 0;
+        self.last_failure = None;
+    }
+
+    /// Another machine answers from now on: nothing is known of it.
+    pub(super) fn forget(&mut self, reason: String, now: Instant) -> Option<Change> {
+        let change = self.turn(State::Checking, reason, now);
+        *self = Self::new(now);
+        change
+    }
+
+    /// No check: up, and it stays so.
+    pub(super) fn uncheck(&mut self, now: Instant) -> Option<Change> {
+        self.restart();
+        self.settled = true;
+        self.turn(State::Up, UNCHECKED.to_owned(), now)
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        outcome: Outcome,
+        check: &HealthCheck,
+        who: Endpoint,
+        now: Instant,
+    ) -> Option<Change> {
+        let first = !self.settled;
+        self.settled = true;
+        match outcome {
+            Outcome::Success { latency } => self.succeed(latency, first, check, who, now),
+            Outcome::Failure(failure) => self.fail(failure, first, check, who, now),
+        }
+    }
+
+    fn succeed(
+        &mut self,
+        latency: Duration,
+        first: bool,
+        check: &HealthCheck,
+        who: Endpoint,
+        now: Instant,
+    ) -> Option<Change> {
+        self.successes = self.successes.saturating_add(1);
+        self.failures = 0;
+        self.last_good = Some(now);
+        self.last_latency = Some(latency);
+        if self.state == State::Up || !(first || self.successes >= u32::from(check.rise)) {
+            return None;
+        }
+        self.last_failure = None;
+        let mut reason = format!("{who} answered in {} ({} succeeded)", Roughly(latency), InARow(self.successes));
+        if self.state == State::Down {
+            reason += &format!("; it was down for {}", Roughly(now.saturating_duration_since(self.since)));
+        }
+        self.turn(State::Up, reason, now)
+    }
+
+    fn fail(
+        &mut self,
+        failure: Failure,
+        first: bool,
+        check: &HealthCheck,
+        who: Endpoint,
+        now: Instant,
+    ) -> Option<Change> {
+        self.failures = self.failures.saturating_add(1);
+        self.successes = 0;
+        let sentence = failure.about(who);
+        self.last_failure = Some(failure);
+        if self.state == State::Down || !(first || self.failures >= u32::from(check.fall)) {
+            return None;
+        }
+        let last_good = self.last_good.map_or_else(
+            || "never good so far".to_owned(),
+            |then| format!("last good {} ago", Roughly(now.saturating_duration_since(then))),
+        );
+        self.turn(State::Down, format!("{sentence} ({} failed); {last_good}", InARow(self.failures)), now)
+    }
+
+    fn turn(&mut self, to: State, reason: String, now: Instant) -> Option<Change> {
+        let from = self.state;
+        if from == to {
+            return None;
+        }
+        self.state = to;
+        self.since = now;
+        Some(Change { from, to, reason })
+    }
+
+    pub(super) fn view(&self, check: &HealthCheck, who: Endpoint, now: Instant) -> HealthView {
+        HealthView {
+            state: self.state,
+            since: now.saturating_duration_since(self.since),
+            reason: self.reason(check, who),
+            last_good: self.last_good.map(|then| now.saturating_duration_since(then)),
+            last_latency: self.last_latency,
+        }
+    }
+
+    fn reason(&self, check: &HealthCheck, who: Endpoint) -> String {
+        if check.probe == Probe::None {
+            return UNCHECKED.to_owned();
+        }
+        match (self.state, &self.last_failure) {
+            (State::Checking, _) => format!("the first check of {who} has not ended yet"),
+            (State::Up | State::Down, _) if !self.settled => {
+                format!("the health check of {who} has changed, and the new one has not ended yet")
+            }
+            (State::Up, Some(failure)) if self.failures > 0 => format!(
+                "{} ({} failed; it goes down at {})",
+                failure.about(who),
+                InARow(self.failures),
+                check.fall.max(1)
+            ),
+            (State::Down, Some(failure)) if self.failures > 0 => {
+                format!("{} ({} failed)", failure.about(who), InARow(self.failures))
+            }
+            (State::Down, _) => {
+                format!("{who} answers again ({} succeeded; it comes up at {})", InARow(self.successes), check.rise)
+            }
+            (State::Up, _) => {
+                format!("{who} answered in {}", Roughly(self.last_latency.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+const UNCHECKED: &str = "no health check is configured, so the real server counts as up";

@@ -1,0 +1,66 @@
+//! Answers to what changes the daemon: reload, stop, clearing persistence; and refusals.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::words;
+
+/// The body of every answer that is not a success, except a refused configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What is wrong and what to do, one sentence.
+    pub error: String,
+}
+
+words! {
+    /// What a reload came to.
+    ReloadResult {
+        /// The new configuration is in force.
+        Applied = "applied",
+        /// The file says what is in force already.
+        Unchanged = "unchanged",
+    }
+}
+
+/// A reload that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What it came to.
+    pub result: ReloadResult,
+    /// What changed, one sentence each.
+    pub changes: Vec<String>,
+    /// What the administrator should look at, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A configuration that cannot run; the one in force stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidConfiguration {
+    /// Each mistake in its JSON form.
+    pub diagnostics: Vec<serde_json::Value>,
+    /// The same mistakes as text for a terminal, without colour.
+    pub rendered: String,
+}
+
+/// How the daemon should stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopRequest {
+    /// Whether the datapath goes too: virtual services are then no longer answered. Otherwise the
+    /// kernel goes on forwarding without the daemon.
+    #[serde(default)]
+    pub detach: bool,
+}
+
+/// The daemon is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// Whether the datapath goes too.
+    pub detach: bool,
+}
+
+/// Persistence records were forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersistenceCleared {
+    /// How many.
+    pub cleared: u64,
+}

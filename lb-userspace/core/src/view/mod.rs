@@ -1,0 +1,32 @@
+//! What the daemon's API shows and takes, as the JSON both sides share: the daemon fills these
+//! types, `lbctl` and the page read them.
+//!
+//! In: the state that the daemon gathered. Out: serde types, and the pure decisions about them
+//! (which connections a query means, what state a virtual service is in). Absent: HTTP, sockets,
+//! text for a terminal. Fields carry their unit in the name; packet and byte counts start when the
+//! daemon first attached.
+
+mod connections;
+mod control;
+mod network;
+mod persistence;
+mod query;
+mod real_server;
+mod status;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort};
+pub use control::{
+    ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadResult, StopReport, StopRequest,
+};
+pub use network::{Network, NetworkError};
+pub use persistence::{PersistenceList, PersistenceQuery, PersistenceRecord};
+pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
+pub use real_server::{NextHop, RealServer};
+pub use status::{
+    Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
+};
+pub use words::{CounterAction, FlowState, Method, Mode, Protocol, Scheduler, ServerState, ServiceState, Transport};

@@ -1,0 +1,72 @@
+//! A real server as the API shows it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::words::ServerState;
+use crate::config::model;
+
+/// A real server of a virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealServer {
+    /// Unique within its virtual service.
+    pub name: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// Host order; `None`: the port the client used.
+    pub port: Option<u16>,
+    /// Share of new flows.
+    pub weight: u16,
+    /// Flows that are established now.
+    pub connections: u64,
+    /// Packets sent to it.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// Flows it was ever given.
+    pub flows: u64,
+    /// Whether it takes clients.
+    pub state: ServerState,
+    /// Why it is in that state, one sentence; may be empty.
+    pub reason: String,
+    /// How long it has been in that state.
+    pub since_seconds: u64,
+    /// Clients whose persistence record names it.
+    pub persistent_clients: u64,
+    /// Where its packets leave; `None`: not resolved, or proxied.
+    pub next_hop: Option<NextHop>,
+}
+
+/// The neighbour that packets to a real server are sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// The interface they leave by.
+    pub device: String,
+    /// MAC address of the neighbour, `02:00:00:00:00:01`.
+    pub mac: String,
+    /// The router; `None`: the server is on an attached subnet.
+    pub gateway: Option<IpAddr>,
+}
+
+impl RealServer {
+    /// A real server as the configuration describes it: still checking, every count 0.
+    #[must_use]
+    pub fn described(server: &model::RealServer) -> Self {
+        Self {
+            name: server.name.clone(),
+            address: server.address,
+            port: server.port,
+            weight: server.weight,
+            connections: 0,
+            packets: 0,
+            bytes: 0,
+            flows: 0,
+            state: ServerState::Checking,
+            reason: String::new(),
+            since_seconds: 0,
+            persistent_clients: 0,
+            next_hop: None,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::model;
+
+fn flow(client: &str, idle_seconds: u64, age_seconds: u64) -> Connection {
+    Connection {
+        virtual_service: "web".into(),
+        real_server: "w1".into(),
+        protocol: Transport::Tcp,
+        client: client.parse().unwrap(),
+        vip: "10.0.0.1:80".parse().unwrap(),
+        state: FlowState::Established,
+        age_seconds,
+        idle_seconds,
+        expires_seconds: 60,
+    }
+}
+
+fn server(state: ServerState, weight: u16) -> RealServer {
+    RealServer {
+        name: "s".into(),
+        address: "10.0.0.2".parse().unwrap(),
+        port: None,
+        weight,
+        connections: 0,
+        packets: 0,
+        bytes: 0,
+        flows: 0,
+        state,
+        reason: String::new(),
+        since_seconds: 0,
+        persistent_clients: 0,
+        next_hop: None,
+    }
+}
+
+#[test]
+fn a_query_matches_by_every_field_it_names() {
+    let other =
+        Connection { virtual_service: "mail".into(), real_server: "m1".into(), ..flow("[2001:db8::1]:5", 0, 0) };
+    let closing = Connection { state: FlowState::Closing, ..flow("172.26.12.9:40", 0, 0) };
+    let flows = [flow("172.26.11.9:40", 0, 0), other, closing];
+    let cases = [
+        ("", 3),
+        ("service=web", 2),
+        ("server=m1", 1),
+        ("client=172.26.11.0%2F24", 1),
+        ("client=172.26.12.9", 1),
+        ("client=2001:db8::/32", 1),
+        ("client=0.0.0.0/0", 2),
+        ("state=closing", 1),
+        ("service=web&state=closing&client=172.26.11.9", 0),
+        ("service=nobody", 0),
+    ];
+    for (text, matching) in cases {
+        let query = ConnectionsQuery::parse(text).unwrap();
+        assert_eq!(query.select(flows.iter().cloned()).total, matching, "{text}");
+        assert_eq!(ConnectionsQuery::parse(&query.encode()).unwrap(), query, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_query_is_refused_with_what_would_be_right() {
+    let cases = [
+        ("servce=web", "unknown parameter `servce`; known are: service, server, client, state, limit, sort"),
+        ("limit=0", "limit `0` is not a number from 1 to 100000"),
+        ("limit=-1", "limit `-1` is not a number from 1 to 100000"),
+        ("limit=100001", "limit `100001` is not a number from 1 to 100000"),
+        ("state=open", "state `open` is not one of: pending, established, closing, udp"),
+        ("sort=size", "sort `size` is not one of: idle, age, client"),
+        ("sort=age&sort=age", "parameter `sort` is given more than once"),
+        (
+            "client=somewhere",
+            "client: `somewhere` is not an address; write one like 172.26.11.7, 172.26.11.0/24 or 2001:db8::/64",
+        ),
+        ("client=10.0.0.0/33", "client: `10.0.0.0/33` has no valid prefix length; it is a number from 0 to 32"),
+    ];
+    for (text, sentence) in cases {
+        assert_eq!(ConnectionsQuery::parse(text).unwrap_err().to_string(), sentence);
+    }
+    assert_eq!(
+        PersistenceQuery::parse("state=udp").unwrap_err().to_string(),
+        "unknown parameter `state`; known are: service, server, client, limit"
+    );
+}
+
+#[test]
+fn the_limit_keeps_the_first_in_the_order_asked_for() {
+    let flows = [flow("10.0.0.9:1", 5, 50), flow("10.0.0.7:1", 1, 70), flow("10.0.0.8:1", 3, 30)];
+    let clients = |text: &str| -> Vec<String> {
+        let answer = ConnectionsQuery::parse(text).unwrap().select(flows.iter().cloned());
+        assert_eq!((answer.total, answer.shown), (3, answer.connections.len() as u64));
+        answer.connections.iter().map(|flow| flow.client.ip().to_string()).collect()
+    };
+    assert_eq!(clients("sort=idle&limit=2"), ["10.0.0.7", "10.0.0.8"]);
+    assert_eq!(clients("sort=age&limit=2"), ["10.0.0.8", "10.0.0.9"]);
+    assert_eq!(clients("sort=client&limit=9"), ["10.0.0.7", "10.0.0.8", "10.0.0.9"]);
+}
+
+#[test]
+fn a_persistence_record_of_a_network_is_found_by_one_of_its_clients() {
+    let record = PersistenceRecord {
+        virtual_service: "dicom".into(),
+        client: "172.26.11.77/24".parse().unwrap(),
+        real_server: "DS1".into(),
+        age_seconds: 1,
+        idle_seconds: 1,
+        expires_seconds: 1,
+        confirmed: true,
+    };
+    assert_eq!(serde_json::to_value(&record).unwrap()["client"], "172.26.11.0/24");
+    for (text, found) in
+        [("client=172.26.11.7", 1), ("client=172.26.0.0/16", 1), ("client=172.26.12.7", 0), ("client=::/0", 0)]
+    {
+        let query = PersistenceQuery::parse(text).unwrap();
+        assert_eq!(query.select([record.clone()].into_iter()).total, found, "{text}");
+    }
+}
+
+#[test]
+fn a_service_is_down_only_when_nobody_takes_clients() {
+    use ServerState::{Checking, Down, Draining, Halted, Up};
+    type Case = (&'static [(ServerState, u16)], ServiceState, Option<&'static str>);
+    let cases: &[Case] = &[
+        (&[(Up, 100), (Up, 100)], ServiceState::Up, None),
+        (&[(Up, 100), (Draining, 100), (Halted, 1)], ServiceState::Up, None),
+        (&[(Up, 100), (Down, 100)], ServiceState::Degraded, Some("1 of 2 real servers is down")),
+        (&[(Down, 1), (Up, 1), (Down, 1)], ServiceState::Degraded, Some("2 of 3 real servers are down")),
+        (&[(Down, 1), (Down, 1)], ServiceState::Down, Some("no real server takes new clients: 2 down")),
+        (
+            &[(Down, 1), (Halted, 1), (Checking, 1), (Up, 0)],
+            ServiceState::Down,
+            Some("no real server takes new clients: 1 down, 1 checking, 1 halted, 1 up with weight 0"),
+        ),
+        (&[], ServiceState::Down, Some("it has no real server")),
+    ];
+    for (servers, state, reason) in cases {
+        let servers: Vec<_> = servers.iter().map(|(state, weight)| server(*state, *weight)).collect();
+        assert_eq!(service_state(&servers), (*state, reason.map(str::to_owned)));
+    }
+}
+
+#[test]
+fn a_described_service_has_the_words_of_the_overview() {
+    let check = model::HealthCheck {
+        probe: model::Probe::Connect,
+        port: None,
+        interval: Duration::from_secs(4),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 2,
+    };
+    let mut service = model::VirtualService {
+        name: "Harmonic_Traffic".into(),
+        address: "192.168.94.110".parse().unwrap(),
+        interface: None,
+        ports: vec![
+            model::PortRange { first: 554, last: 554 },
+            model::PortRange { first: 1935, last: 1935 },
+            model::PortRange { first: 50000, last: 65535 },
+        ],
+        first_port: 1935,
+        protocol: model::Protocol::TcpUdp,
+        mode: model::Mode::L4Dr,
+        scheduler: model::Scheduler::WeightedLeastConnection,
+        persistence: Some(model::Persistence {
+            by: model::PersistenceBy::SourceIp,
+            timeout: Duration::from_secs(300),
+            prefix_v4: 32,
+            prefix_v6: 128,
+        }),
+        health_check: check,
+        timeouts: model::Timeouts {
+            connect: Duration::from_secs(5),
+            client: Duration::from_secs(60),
+            server: Duration::from_secs(60),
+        },
+        tls: None,
+        fallback: None,
+        real_servers: vec![model::RealServer {
+            name: "HT1".into(),
+            address: "192.168.94.115".parse().unwrap(),
+            port: None,
+            weight: 100,
+            min_connections: 0,
+            max_connections: 0,
+            backup: false,
+            tls: None,
+            redirect: None,
+            health_check: None,
+        }],
+    };
+    let json = serde_json::to_value(VirtualService::described(&service)).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "name": "Harmonic_Traffic", "address": "192.168.94.110", "ports": "554,1935,50000-65535",
+            "protocol": "TCPUDP", "method": "Layer 4", "mode": "DR", "scheduler": "weighted-least-connection",
+            "persistence_timeout_seconds": 300, "state": "down",
+            "reason": "no real server takes new clients: 1 checking",
+            "connections": 0, "packets": 0, "bytes": 0, "flows": 0,
+            "real_servers": [{
+                "name": "HT1", "address": "192.168.94.115", "port": null, "weight": 100, "connections": 0,
+                "packets": 0, "bytes": 0, "flows": 0, "state": "checking", "reason": "", "since_seconds": 0,
+                "persistent_clients": 0, "next_hop": null,
+            }],
+        })
+    );
+
+    service.mode = model::Mode::L7Http;
+    service.tls = Some(model::TlsListener { port: 1443, certificates: vec![], policy: model::TlsPolicy::HighSecurity });
+    let described = VirtualService::described(&service);
+    assert_eq!((described.protocol, described.method, described.mode), (Protocol::Http, Method::Layer7, Mode::Proxy));
+    assert_eq!(described.ports, "554,1443,1935,50000-65535");
+}
+
+#[test]
+fn the_status_is_the_json_that_others_rely_on() {
+    let text = r#"{
+        "node": "lb1", "version": "0.1.0", "uptime_seconds": 9,
+        "configuration": {"path": "/etc/lb/lb.yaml", "loaded_seconds_ago": 8, "services": 1},
+        "interfaces": [{"device": "eth0", "ifindex": 2, "xdp": "native", "state": "up"}],
+        "virtual_services": [{
+            "name": "DICOM", "address": "2001:db8::1", "ports": "104", "protocol": "TCP", "method": "Layer 4",
+            "mode": "NAT", "scheduler": "source-hash", "persistence_timeout_seconds": null, "state": "up",
+            "reason": null, "connections": 1, "packets": 2, "bytes": 3, "flows": 4,
+            "real_servers": [{
+                "name": "DS1", "address": "2001:db8::2", "port": 104, "weight": 100, "connections": 1, "packets": 2,
+                "bytes": 3, "flows": 4, "state": "up", "reason": "answers C-ECHO", "since_seconds": 5,
+                "persistent_clients": 6,
+                "next_hop": {"device": "eth0", "mac": "02:00:00:00:00:01", "gateway": "2001:db8::ff"}
+            }]
+        }],
+        "counters": [{"reason": "no-service", "action": "pass", "packets": 1, "bytes": 60, "help": "Not for us."}],
+        "tables": [{"name": "flows", "entries": 1, "capacity": 1048576}],
+        "problems": ["eth0 fell back to generic XDP."]
+    }"#;
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_value(&status).unwrap(), value);
+}
+
+#[test]
+fn a_stop_request_takes_no_field_it_does_not_know() {
+    assert_eq!(serde_json::from_str::<StopRequest>("{}").unwrap(), StopRequest { detach: false });
+    assert!(serde_json::from_str::<StopRequest>(r#"{"detatch":true}"#).is_err());
+}
+
+proptest! {
+    #[test]
+    fn a_network_reads_back_what_it_writes_and_contains_itself(bits: u128, v6: bool, length in 0u8..=128) {
+        let address: IpAddr = match v6 {
+            true => IpAddr::V6(bits.into()),
+            false => IpAddr::V4(u32::try_from(bits & 0xffff_ffff).unwrap().into()),
+        };
+        let network = Network::new(address, length);
+        prop_assert_eq!(network.to_string().parse::<Network>().unwrap(), network);
+        prop_assert!(network.contains(address));
+        prop_assert!(network.overlaps(&address.into()));
+    }
+
+    #[test]
+    fn a_query_survives_any_text(service in ".*", text in ".*") {
+        let query = ConnectionsQuery { service: Some(service), ..ConnectionsQuery::default() };
+        prop_assert_eq!(ConnectionsQuery::parse(&query.encode()).unwrap(), query);
+        let _ = PersistenceQuery::parse(&text);
+    }
+
+    #[test]
+    fn a_selection_is_the_head_of_the_sorted_list(idles in proptest::collection::vec(0u64..50, 0..40), limit in 1u32..20) {
+        let flows: Vec<_> = idles.iter().zip(1u16..).map(|(idle, port)| flow(&format!("10.0.0.1:{port}"), *idle, 0)).collect();
+        let query = ConnectionsQuery { limit, ..ConnectionsQuery::default() };
+        let mut sorted = flows.clone();
+        sorted.sort_by_key(|flow| (flow.idle_seconds, flow.client));
+        sorted.truncate(limit as usize);
+        prop_assert_eq!(query.select(flows.into_iter()).connections, sorted);
+    }
+}

@@ -1,0 +1,194 @@
+//! The other end of the API, for `lbctl`: one connection per request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use lb_core::view::{
+    Connections, ConnectionsQuery, ErrorBody, InvalidConfiguration, PersistenceCleared, PersistenceList,
+    PersistenceQuery, ReloadReport, Status, StopReport, StopRequest,
+};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// An answer with [`lb_core::view::MAX_LIMIT`] flows stays well below this.
+const ANSWER_BYTES: usize = 128 << 20;
+
+/// A little more than the daemon allows itself, so that its own sentence arrives first.
+const TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Talks to the daemon behind a socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+/// Why there is no answer, or not the one asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "lbd is not running: nothing answers at {}. Start it with `systemctl start lbd`; if it does not stay up, \
+         `journalctl -u lbd` says why",
+        .0.display()
+    )]
+    NotRunning(PathBuf),
+    /// The socket may not be opened.
+    #[error("lbd can be asked by root only: {} may not be opened. Use sudo", .0.display())]
+    NotPermitted(PathBuf),
+    /// The socket is there, but cannot be connected to.
+    #[error("cannot reach lbd at {}: {source}", .socket.display())]
+    NotReachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The exchange broke off.
+    #[error("lbd broke off before it had answered: {0}. Ask again; `journalctl -u lbd` may say more")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It took too long.
+    #[error("lbd did not answer within {} seconds; `journalctl -u lbd` may say what it is busy with", .0.as_secs())]
+    TimedOut(Duration),
+    /// The daemon said no, in a sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// The configuration cannot run.
+    #[error("the configuration is not valid; the one in force stays")]
+    InvalidConfiguration(InvalidConfiguration),
+    /// The answer is not of this version.
+    #[error("the answer of lbd cannot be understood ({0}); lbctl and lbd have to be of the same version")]
+    Misunderstood(String),
+}
+
+impl Client {
+    /// A client of the daemon at `socket`; connects when it is asked something.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), timeout: TIMEOUT }
+    }
+
+    /// Everything about the daemon.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        parse(&self.ask(Method::GET, "/v1/status", None).await?)
+    }
+
+    /// The flows that `query` means.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn connections(&self, query: &ConnectionsQuery) -> Result<Connections, ClientError> {
+        parse(&self.ask(Method::GET, &format!("/v1/connections?{}", query.encode()), None).await?)
+    }
+
+    /// The persistence records that `query` means.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn persistence(&self, query: &PersistenceQuery) -> Result<PersistenceList, ClientError> {
+        parse(&self.ask(Method::GET, &format!("/v1/persistence?{}", query.encode()), None).await?)
+    }
+
+    /// Forgets the persistence records that `query` means, however many.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn clear_persistence(&self, query: &PersistenceQuery) -> Result<PersistenceCleared, ClientError> {
+        parse(&self.ask(Method::DELETE, &format!("/v1/persistence?{}", query.encode()), None).await?)
+    }
+
+    /// Has the daemon read its configuration again.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfiguration`] when it cannot run; else see [`ClientError`].
+    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
+        parse(&self.ask(Method::POST, "/v1/reload", None).await?)
+    }
+
+    /// Stops the daemon.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn stop(&self, request: StopRequest) -> Result<StopReport, ClientError> {
+        let body = serde_json::to_vec(&request).map_err(|error| ClientError::Misunderstood(error.to_string()))?;
+        parse(&self.ask(Method::POST, "/v1/stop", Some(body)).await?)
+    }
+
+    /// The configuration in force with every default, as YAML.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn effective_config(&self) -> Result<String, ClientError> {
+        let text = self.ask(Method::GET, "/v1/config", None).await?;
+        String::from_utf8(text.into()).map_err(|error| ClientError::Misunderstood(error.to_string()))
+    }
+
+    async fn ask(&self, method: Method, target: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
+        let exchange = async {
+            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+            exchange(stream, method, target, body).await
+        };
+        let answered = timeout(self.timeout, exchange).await;
+        let (status, body) = answered.unwrap_or(Err(ClientError::TimedOut(self.timeout)))?;
+        match status {
+            status if status.is_success() => Ok(body),
+            StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::InvalidConfiguration(parse(&body)?)),
+            _ => Err(ClientError::Refused(parse::<ErrorBody>(&body)?.error)),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(socket),
+            io::ErrorKind::PermissionDenied => ClientError::NotPermitted(socket),
+            _ => ClientError::NotReachable { socket, source },
+        }
+    }
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    target: &str,
+    body: Option<Vec<u8>>,
+) -> Result<(StatusCode, Bytes), ClientError> {
+    let broken = |error: hyper::Error| ClientError::Broken(error.into());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // RFC 9112 §3.2: HTTP/1.1 requests carry a Host, and here no name would mean more than another.
+    let request = Request::builder().method(method).uri(target).header(HOST, "lbd");
+    let request: Result<Request<Full<Bytes>>, _> = match body {
+        Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::from(body)),
+        None => request.body(Full::default()),
+    };
+    let request = request.map_err(|error| ClientError::Broken(error.into()))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection moves the bytes and must be polled beside the exchange. It may end first, with
+    // the answer already read; what it ended of, the exchange hears as well.
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        _ = connection => {}
+    }
+    answer.await
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|error| ClientError::Misunderstood(error.to_string()))
+}

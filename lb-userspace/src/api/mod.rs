@@ -1,0 +1,36 @@
+//! The daemon's API: HTTP/1.1 with JSON bodies on a Unix socket that only root may open.
+//!
+//! In: connections of clients. Out: [`Request`]s to the control loop, each with the channel its
+//! answer goes back by. Absent: any decision about the load balancer; the control loop owns those,
+//! and the shapes of the answers are [`lb_core::view`].
+//!
+//! | Method | Path | Answer |
+//! |---|---|---|
+//! | GET | `/v1/status` | [`lb_core::view::Status`] |
+//! | GET | `/v1/connections` | [`lb_core::view::Connections`] |
+//! | GET | `/v1/persistence` | [`lb_core::view::PersistenceList`] |
+//! | DELETE | `/v1/persistence` | [`lb_core::view::PersistenceCleared`] |
+//! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |
+//! | POST | `/v1/stop` | [`lb_core::view::StopReport`] |
+//! | GET | `/v1/config` | the configuration in force with every default, YAML |
+//!
+//! Whatever is not a success answers [`lb_core::view::ErrorBody`]. One connection carries one
+//! request, so that a client never holds a place it does not use.
+
+mod answer;
+mod client;
+mod request;
+mod route;
+mod server;
+mod socket;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use client::{Client, ClientError};
+pub use request::{Handle, ReloadRefused, Request, Unanswered};
+pub use server::{Limits, Server};
+pub use socket::BindError;
+
+/// Where the daemon listens and `lbctl` connects unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/lb/lbd.sock";

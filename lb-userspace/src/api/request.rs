@@ -1,0 +1,113 @@
+//! What the API asks of the control loop, and the handle it asks with.
+
+use std::time::Duration;
+
+use lb_core::view::{
+    Connections, ConnectionsQuery, InvalidConfiguration, PersistenceList, PersistenceQuery, ReloadReport, Status,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// A question or an order to the control loop. Each is answered once, by its `reply`; a reply whose
+/// receiver is gone belongs to a client that left, and is no error.
+#[derive(Debug)]
+pub enum Request {
+    /// Show everything.
+    Status {
+        /// Takes the answer.
+        reply: oneshot::Sender<Status>,
+    },
+    /// List flows.
+    Connections {
+        /// Which.
+        query: ConnectionsQuery,
+        /// Takes the answer.
+        reply: oneshot::Sender<Connections>,
+    },
+    /// List persistence records.
+    Persistence {
+        /// Which.
+        query: PersistenceQuery,
+        /// Takes the answer.
+        reply: oneshot::Sender<PersistenceList>,
+    },
+    /// Forget persistence records; the limit of the query does not apply.
+    ClearPersistence {
+        /// Which.
+        query: PersistenceQuery,
+        /// Takes how many were forgotten.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Read the configuration again and apply it.
+    Reload {
+        /// Takes what it came to.
+        reply: oneshot::Sender<Result<ReloadReport, ReloadRefused>>,
+    },
+    /// Stop the daemon.
+    Stop {
+        /// Whether the datapath goes too.
+        detach: bool,
+        /// Told once the order is taken, before the server itself is stopped.
+        reply: oneshot::Sender<()>,
+    },
+    /// Show the configuration in force with every default, as YAML.
+    EffectiveConfig {
+        /// Takes the text.
+        reply: oneshot::Sender<String>,
+    },
+}
+
+/// Why a reload changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadRefused {
+    /// The configuration cannot run.
+    Invalid(InvalidConfiguration),
+    /// It could not be read or applied; one sentence.
+    Failed(String),
+}
+
+impl From<InvalidConfiguration> for ReloadRefused {
+    fn from(invalid: InvalidConfiguration) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// Asks the control loop and waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    timeout: Duration,
+}
+
+/// Why the control loop gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It has ended, or dropped the reply.
+    #[error("lbd is stopping")]
+    Stopping,
+    /// It took too long.
+    #[error("lbd did not answer within {} seconds; `journalctl -u lbd` may say what it is busy with", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+impl Handle {
+    /// A handle on the control loop that reads `requests`; it waits at most `timeout` for a place
+    /// in the queue and the answer together.
+    #[must_use]
+    pub const fn new(requests: mpsc::Sender<Request>, timeout: Duration) -> Self {
+        Self { requests, timeout }
+    }
+
+    /// Sends the request that `with_reply` makes around a reply channel, and waits for the answer.
+    ///
+    /// # Errors
+    /// The control loop has ended, or takes too long.
+    pub async fn ask<T>(&self, with_reply: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let request = with_reply(reply);
+        let exchange = async {
+            self.requests.send(request).await.map_err(|_| Unanswered::Stopping)?;
+            answer.await.map_err(|_| Unanswered::Stopping)
+        };
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(Unanswered::TimedOut(self.timeout)))
+    }
+}

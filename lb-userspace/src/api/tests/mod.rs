@@ -1,0 +1,204 @@
+//! The server over a real Unix socket, with a control loop that answers from fixtures.
+
+mod requests;
+mod robustness;
+mod routes;
+mod socket;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use lb_core::view::{
+    Configuration, Connection, Connections, FlowState, PersistenceList, PersistenceRecord, ReloadReport, ReloadResult,
+    Status, Transport,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Client, Limits, ReloadRefused, Request, Server};
+
+/// A directory of its own for each test, gone on drop.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("lb-api-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Below a directory that does not exist yet.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("run/lbd.sock")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+pub(crate) fn status() -> Status {
+    Status {
+        node: "lb1".into(),
+        version: "0.1.0".into(),
+        uptime_seconds: 7,
+        configuration: Configuration { path: "/etc/lb/lb.yaml".into(), loaded_seconds_ago: 7, services: 0 },
+        interfaces: vec![],
+        virtual_services: vec![],
+        counters: vec![],
+        tables: vec![],
+        problems: vec![],
+    }
+}
+
+fn flows() -> impl Iterator<Item = Connection> {
+    (0u16..3).map(|number| Connection {
+        virtual_service: "two words & more".into(),
+        real_server: format!("w{number}"),
+        protocol: Transport::Tcp,
+        client: ([10, 0, 0, 1], 4000 + number).into(),
+        vip: ([10, 0, 9, 9], 80).into(),
+        state: FlowState::Established,
+        age_seconds: 9,
+        idle_seconds: u64::from(number),
+        expires_seconds: 60,
+    })
+}
+
+fn records() -> impl Iterator<Item = PersistenceRecord> {
+    (1u8..4).map(|number| PersistenceRecord {
+        virtual_service: "dicom".into(),
+        client: std::net::IpAddr::from([172, 26, 11, number]).into(),
+        real_server: "DS1".into(),
+        age_seconds: 3,
+        idle_seconds: 2,
+        expires_seconds: 298,
+        confirmed: true,
+    })
+}
+
+/// How the control loop of a test behaves.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Script {
+    pub(crate) reload: Reload,
+    /// Drop the reply to `Status` instead of answering.
+    pub(crate) drop_status: bool,
+    /// Answer `Status` only once told to stop.
+    pub(crate) hold_status: bool,
+    /// Answer `EffectiveConfig` with more than a socket buffer holds.
+    pub(crate) large_config: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Reload {
+    #[default]
+    Applied,
+    Invalid,
+    Failed,
+}
+
+/// A running server and its control loop.
+pub(crate) struct Daemon {
+    pub(crate) socket: PathBuf,
+    pub(crate) stop: Arc<Notify>,
+    /// Told when a `Status` is held back.
+    pub(crate) held: Arc<Notify>,
+    pub(crate) server: JoinHandle<()>,
+    _directory: Directory,
+}
+
+impl Daemon {
+    pub(crate) fn start(script: Script, limits: Limits) -> Self {
+        let directory = Directory::new();
+        let socket = directory.socket();
+        let server = Server::bind(&socket, limits).unwrap();
+        let (requests, inbox) = mpsc::channel(4);
+        let stop = Arc::new(Notify::new());
+        let held = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        tokio::spawn(control(inbox, script, Arc::clone(&stop), Arc::clone(&held)));
+        let server = tokio::spawn(server.serve(requests, async move { stopped.notified().await }));
+        Self { socket, stop, held, server, _directory: directory }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+
+    /// Sends `text` as it is and returns whatever comes back until the server closes.
+    pub(crate) async fn raw(&self, text: &[u8]) -> String {
+        raw(&self.socket, text).await
+    }
+}
+
+pub(crate) async fn raw(socket: &Path, text: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(text).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<Notify>, holding: Arc<Notify>) {
+    let mut held = Vec::new();
+    while let Some(request) = inbox.recv().await {
+        match request {
+            Request::Status { reply } if script.drop_status => drop(reply),
+            Request::Status { reply } if script.hold_status => {
+                held.push(reply);
+                holding.notify_one();
+            }
+            Request::Status { reply } => send(reply, status()),
+            Request::Connections { query, reply } => send(reply, query.select(flows())),
+            Request::Persistence { query, reply } => send(reply, query.select(records())),
+            Request::ClearPersistence { query, reply } => {
+                send(reply, records().filter(|record| query.matches(record)).count() as u64);
+            }
+            Request::Reload { reply } => send(reply, reload(script.reload)),
+            Request::Stop { reply, .. } => {
+                send(reply, ());
+                stop.notify_one();
+                held.drain(..).for_each(|reply| send(reply, status()));
+            }
+            Request::EffectiveConfig { reply } => {
+                send(reply, "version: 1\n".repeat(if script.large_config { 1 << 20 } else { 1 }));
+            }
+        }
+    }
+}
+
+/// A client that left is no concern of the control loop.
+fn send<T>(reply: oneshot::Sender<T>, answer: T) {
+    let _ = reply.send(answer);
+}
+
+fn reload(outcome: Reload) -> Result<ReloadReport, ReloadRefused> {
+    match outcome {
+        Reload::Applied => Ok(ReloadReport {
+            result: ReloadResult::Applied,
+            changes: vec!["virtual service HL7 is new".into()],
+            warnings: vec![],
+        }),
+        Reload::Invalid => Err(ReloadRefused::Invalid(lb_core::view::InvalidConfiguration {
+            diagnostics: vec![serde_json::json!({"code": "E014", "line": 31})],
+            rendered: "error[E014]: port translation is not possible in l4-dr\n".into(),
+        })),
+        Reload::Failed => Err(ReloadRefused::Failed("cannot read /etc/lb/lb.yaml: permission denied".into())),
+    }
+}
+
+/// The listings that the fixtures give for an empty query.
+fn everything() -> (Connections, PersistenceList) {
+    (
+        lb_core::view::ConnectionsQuery::default().select(flows()),
+        lb_core::view::PersistenceQuery::default().select(records()),
+    )
+}

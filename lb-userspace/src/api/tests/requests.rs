@@ -1,0 +1,73 @@
+//! Each request of the API, as the client asks it.
+
+use lb_core::view::{ConnectionsQuery, PersistenceCleared, PersistenceQuery, ReloadResult, StopReport, StopRequest};
+
+use super::{Daemon, Limits, Reload, Script, everything, status};
+use crate::api::{ClientError, Server};
+
+fn daemon() -> Daemon {
+    Daemon::start(Script::default(), Limits::default())
+}
+
+#[tokio::test]
+async fn every_question_gets_its_answer() {
+    let daemon = daemon();
+    let client = daemon.client();
+    let (connections, persistence) = everything();
+
+    assert_eq!(client.status().await.unwrap(), status());
+    assert_eq!(client.connections(&ConnectionsQuery::default()).await.unwrap(), connections);
+    assert_eq!(client.persistence(&PersistenceQuery::default()).await.unwrap(), persistence);
+    assert_eq!(client.effective_config().await.unwrap(), "version: 1\n");
+}
+
+#[tokio::test]
+async fn a_query_arrives_as_it_was_meant() {
+    let daemon = daemon();
+    let named = ConnectionsQuery {
+        service: Some("two words & more".into()),
+        client: Some("10.0.0.0/24".parse().unwrap()),
+        limit: 2,
+        ..ConnectionsQuery::default()
+    };
+    let answer = daemon.client().connections(&named).await.unwrap();
+    assert_eq!((answer.total, answer.shown), (3, 2));
+
+    let one = PersistenceQuery { client: Some("172.26.11.2".parse().unwrap()), ..PersistenceQuery::default() };
+    assert_eq!(daemon.client().persistence(&one).await.unwrap().total, 1);
+    assert_eq!(daemon.client().clear_persistence(&one).await.unwrap(), PersistenceCleared { cleared: 1 });
+    let limited = PersistenceQuery { limit: 1, ..PersistenceQuery::default() };
+    assert_eq!(daemon.client().clear_persistence(&limited).await.unwrap(), PersistenceCleared { cleared: 3 });
+}
+
+#[tokio::test]
+async fn a_reload_reports_what_it_came_to() {
+    let applied = daemon().client().reload().await.unwrap();
+    assert_eq!((applied.result, applied.changes.len()), (ReloadResult::Applied, 1));
+
+    let invalid = Daemon::start(Script { reload: Reload::Invalid, ..Script::default() }, Limits::default());
+    let Err(ClientError::InvalidConfiguration(mistakes)) = invalid.client().reload().await else {
+        panic!("an invalid configuration was applied")
+    };
+    assert_eq!(mistakes.diagnostics[0]["code"], "E014");
+    assert!(mistakes.rendered.starts_with("error[E014]"));
+    let raw = invalid.raw(b"POST /v1/reload HTTP/1.1\r\nHost: lbd\r\n\r\n").await;
+    assert!(raw.starts_with("HTTP/1.1 422 "), "{raw}");
+
+    let failed = Daemon::start(Script { reload: Reload::Failed, ..Script::default() }, Limits::default());
+    let error = failed.client().reload().await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /etc/lb/lb.yaml: permission denied");
+}
+
+#[tokio::test]
+async fn a_stop_is_answered_before_the_socket_goes() {
+    let daemon = daemon();
+    let report = daemon.client().stop(StopRequest { detach: true }).await.unwrap();
+    assert_eq!(report, StopReport { detach: true });
+    daemon.server.await.unwrap();
+    assert!(!daemon.socket.exists());
+    let error = super::Client::new(&daemon.socket).status().await.unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning(_)), "{error}");
+    assert!(error.to_string().contains("systemctl start lbd"), "{error}");
+    drop(Server::bind(&daemon.socket, Limits::default()).unwrap());
+}

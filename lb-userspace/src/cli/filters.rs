@@ -1,0 +1,35 @@
+//! Arguments that several listings share.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use lb_core::view::{ConnectionsSort, FlowState, MAX_LIMIT, Network};
+
+/// Which virtual service, real server and client a listing is about.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Filters {
+    /// Only of this virtual service.
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<String>,
+    /// Only of this real server.
+    #[arg(long, value_name = "NAME")]
+    pub(super) server: Option<String>,
+    /// Only of this client, or of the clients in this network (172.26.11.0/24).
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) client: Option<Network>,
+}
+
+/// A number of rows.
+pub(super) fn limit() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT))
+}
+
+/// One of the states of a flow.
+pub(super) fn state() -> impl TypedValueParser<Value = FlowState> {
+    PossibleValuesParser::new(FlowState::ALL.iter().map(|state| state.word()))
+        .try_map(|word| FlowState::from_word(&word).ok_or("not a state of a flow"))
+}
+
+/// One of the orders of a listing of flows.
+pub(super) fn sort() -> impl TypedValueParser<Value = ConnectionsSort> {
+    PossibleValuesParser::new(ConnectionsSort::ALL.iter().map(|sort| sort.word()))
+        .try_map(|word| ConnectionsSort::from_word(&word).ok_or("not an order"))
+}

@@ -1,0 +1,91 @@
+//! `lbctl`, the administrator's command: arguments in, requests to the daemon's API, text for a
+//! person or JSON for a program out.
+//!
+//! Absent: any knowledge of the daemon that the API does not give. What a terminal shows is made by
+//! the pure functions of [`render`].
+
+mod connections;
+mod control;
+mod exit;
+mod filters;
+mod output;
+mod persistence;
+pub mod render;
+mod status;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub use exit::Exit;
+use exit::Failure;
+pub use output::Terminal;
+
+use crate::api::{Client, DEFAULT_SOCKET};
+
+/// Looks after the load balancer on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "lbctl", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
+pub struct Cli {
+    /// Where lbd listens.
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "PATH", env = "LB_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 the configuration is not valid, 4 lbd cannot be reached.";
+
+/// What `lbctl` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the virtual services, their real servers, and what is wrong.
+    Status(status::Args),
+    /// List the flows that lbd knows.
+    Connections(connections::Args),
+    /// List or forget which clients keep which real server.
+    Persistence(persistence::Args),
+    /// Apply the configuration file as it is now; established connections stay.
+    Reload(control::ReloadArgs),
+    /// Stop lbd; without --detach the kernel goes on forwarding layer 4 traffic.
+    Stop(control::StopArgs),
+    /// Print the completions of a shell, to be sourced or installed.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Carries out a command: results go to `out`, which is what `terminal` describes, errors and
+/// warnings to `err`.
+pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err: &mut impl Write) -> Exit {
+    let client = Client::new(&cli.socket);
+    let result = match cli.command {
+        Command::Status(args) => status::run(args, &client, terminal, out).await,
+        Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
+        Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Reload(args) => control::reload(args, &client, out, err).await,
+        Command::Stop(args) => control::stop(args, &client, out).await,
+        Command::Completions { shell } => completions(shell, out),
+    };
+    let flushed = out.flush().map_err(Failure::Output);
+    match result.and(flushed) {
+        Ok(()) => Exit::Fine,
+        Err(failure) => failure.report(err),
+    }
+}
+
+fn completions(shell: Shell, out: &mut impl Write) -> Result<(), Failure> {
+    // clap_complete panics on a closed pipe, so it writes to memory.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lbctl", &mut script);
+    out.write_all(&script).map_err(Failure::Output)
+}

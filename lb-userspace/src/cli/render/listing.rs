@@ -1,0 +1,104 @@
+//! Listings of flows and persistence records, and what a reload or stop came to.
+
+use lb_core::view::{Connections, PersistenceList, ReloadReport, ReloadResult, StopReport};
+
+use super::human::{age, count};
+use super::style::{Style, clean_line};
+use super::table::{Align, Cell, Table};
+
+/// The flows for a terminal of `width` columns.
+#[must_use]
+pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
+    use Align::{Left, Right};
+    if list.connections.is_empty() {
+        return "No connection matches.\n".to_owned();
+    }
+    let header = ["Virtual service", "Real server", "Protocol", "Client", "VIP", "State", "Age", "Idle", "Expires"];
+    let mut table = Table::new(&[Left, Left, Left, Left, Left, Left, Right, Right, Right]);
+    table.header(header.to_vec(), "");
+    for flow in &list.connections {
+        table.row(plain([
+            flow.virtual_service.as_str(),
+            &flow.real_server,
+            flow.protocol.word(),
+            &flow.client.to_string(),
+            &flow.vip.to_string(),
+            flow.state.word(),
+            &age(flow.age_seconds),
+            &age(flow.idle_seconds),
+            &age(flow.expires_seconds),
+        ]));
+    }
+    let cut = "narrow it with --service, --server, --client or --state, or raise --limit";
+    table.render(width, colour) + &total("connection", list.shown, list.total, cut)
+}
+
+/// The persistence records for a terminal of `width` columns.
+#[must_use]
+pub fn persistence(list: &PersistenceList, width: usize, colour: bool) -> String {
+    use Align::{Left, Right};
+    if list.persistence.is_empty() {
+        return "No persistence record matches.\n".to_owned();
+    }
+    let header = ["Virtual service", "Client", "Real server", "Age", "Idle", "Expires", "Confirmed"];
+    let mut table = Table::new(&[Left, Left, Left, Right, Right, Right, Left]);
+    table.header(header.to_vec(), "");
+    for record in &list.persistence {
+        table.row(plain([
+            record.virtual_service.as_str(),
+            &record.client.to_string(),
+            &record.real_server,
+            &age(record.age_seconds),
+            &age(record.idle_seconds),
+            &age(record.expires_seconds),
+            if record.confirmed { "yes" } else { "no" },
+        ]));
+    }
+    let cut = "narrow it with --service, --server or --client, or raise --limit";
+    table.render(width, colour) + &total("persistence record", list.shown, list.total, cut)
+}
+
+fn plain<const N: usize>(texts: [&str; N]) -> Vec<Cell> {
+    texts.iter().map(|text| Cell::new(text, Style::Plain)).collect()
+}
+
+fn total(what: &str, shown: u64, total: u64, cut: &str) -> String {
+    match (shown < total, total) {
+        (true, _) => format!("\n{} of {} {what}s are shown; {cut}.\n", count(shown), count(total)),
+        (false, 1) => format!("\n1 {what}.\n"),
+        (false, total) => format!("\n{} {what}s.\n", count(total)),
+    }
+}
+
+/// What a reload came to.
+#[must_use]
+pub fn reload(report: &ReloadReport) -> String {
+    if report.result == ReloadResult::Unchanged {
+        return "Nothing to do: the configuration in force is the same.\n".to_owned();
+    }
+    let mut out = "The new configuration is in force.\n".to_owned();
+    for change in &report.changes {
+        out.push_str("  - ");
+        out.push_str(&clean_line(change));
+        out.push('\n');
+    }
+    out
+}
+
+/// The warnings of a reload.
+#[must_use]
+pub fn warnings(report: &ReloadReport) -> String {
+    report.warnings.iter().map(|warning| format!("warning: {}\n", clean_line(warning))).collect()
+}
+
+/// What a stop means for clients.
+#[must_use]
+pub const fn stop(report: StopReport) -> &'static str {
+    match report.detach {
+        true => "lbd is stopping and takes the datapath down: its virtual services are no longer answered.\n",
+        false => {
+            "lbd is stopping. The kernel goes on forwarding layer 4 traffic, but nobody checks the real servers until \
+             lbd runs again (`systemctl start lbd`).\n"
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A machine on an ordinary day and on a bad one.
+
+use lb_core::view::{
+    Configuration, Counter, CounterAction, Interface, LinkState, Method, Mode, Protocol, RealServer, Scheduler,
+    ServerState, Status, Table, VirtualService, XdpAttachment, service_state,
+};
+
+pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: ServerState, reason: &str) -> RealServer {
+    RealServer {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        port,
+        weight: 100,
+        connections: if state == ServerState::Up { 1_204 } else { 0 },
+        packets: 50_000,
+        bytes: 5_000_000,
+        flows: 4_000,
+        state,
+        reason: reason.into(),
+        since_seconds: 192,
+        persistent_clients: 0,
+        next_hop: None,
+    }
+}
+
+pub(super) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<RealServer>) -> VirtualService {
+    let (state, reason) = service_state(&real_servers);
+    VirtualService {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        ports: ports.into(),
+        protocol: Protocol::Tcp,
+        method: Method::Layer7,
+        mode: Mode::Proxy,
+        scheduler: Scheduler::WeightedLeastConnection,
+        persistence_timeout_seconds: None,
+        state,
+        reason,
+        connections: real_servers.iter().map(|server| server.connections).sum(),
+        packets: 100_000,
+        bytes: 10_000_000,
+        flows: 8_000,
+        real_servers,
+    }
+}
+
+pub(super) fn counter(reason: &str, action: CounterAction, packets: u64, help: &str) -> Counter {
+    Counter { reason: reason.into(), action, packets, bytes: packets * 60, help: help.into() }
+}
+
+pub(super) fn good_day() -> Status {
+    let answered = "answered 200 OK in 3 ms";
+    let mut traffic = service(
+        "Harmonic_Traffic",
+        "192.168.94.110",
+        "554,1935,50000-65535",
+        vec![
+            server("HT1", "192.168.94.115", None, ServerState::Up, answered),
+            server("HT2", "192.168.94.116", None, ServerState::Up, answered),
+        ],
+    );
+    traffic.protocol = Protocol::TcpUdp;
+    traffic.method = Method::Layer4;
+    traffic.mode = Mode::Dr;
+    traffic.persistence_timeout_seconds = Some(300);
+    let hl7 = service(
+        "HL7",
+        "172.26.11.71",
+        "2575",
+        vec![server("IMS1", "172.26.11.101", Some(2575), ServerState::Up, "answers ping")],
+    );
+    Status {
+        node: "lb1".into(),
+        version: "0.1.0".into(),
+        uptime_seconds: 273_840,
+        configuration: Configuration { path: "/etc/lb/lb.yaml".into(), loaded_seconds_ago: 723, services: 2 },
+        interfaces: vec![
+            Interface { device: "eth0".into(), ifindex: 2, xdp: XdpAttachment::Native, state: LinkState::Up },
+            Interface { device: "eth1".into(), ifindex: 3, xdp: XdpAttachment::Generic, state: LinkState::Up },
+        ],
+        virtual_services: vec![traffic, hl7],
+        counters: vec![
+            counter("no-service", CounterAction::Pass, 9_000, "The packet is for no virtual service."),
+            counter("no-real-server", CounterAction::Drop, 0, "No real server takes clients."),
+        ],
+        tables: vec![
+            Table { name: "flows".into(), entries: 3_612, capacity: 1_048_576 },
+            Table { name: "persistence".into(), entries: 80, capacity: 262_144 },
+        ],
+        problems: vec![],
+    }
+}
+
+pub(super) fn bad_day() -> Status {
+    let refused = "connection to 192.168.94.116:8443 refused; last good 2026-03-02 03:10:44 UTC";
+    let mut status = good_day();
+    let traffic = &mut status.virtual_services[0];
+    traffic.real_servers = vec![
+        server("HT1", "192.168.94.115", None, ServerState::Up, "answered 200 OK in 3 ms"),
+        server("HT2", "192.168.94.116", None, ServerState::Down, refused),
+        server("HT3", "192.168.94.117", None, ServerState::Draining, "drained by root with 12 connections left"),
+        server("HT4", "192.168.94.118", None, ServerState::Halted, "halted by root"),
+        server("HT5", "192.168.94.119", None, ServerState::Checking, "1 of 2 checks passed"),
+    ];
+    (traffic.state, traffic.reason) = service_state(&traffic.real_servers);
+    status.counters[1].packets = 1_234;
+    status.counters.push(counter("truncated", CounterAction::Drop, 7, "The packet ends before its headers do."));
+    status.tables[0].entries = 900_000;
+    status
+}

@@ -1,0 +1,202 @@
+//! Whole pages.
+
+use std::time::Duration;
+
+use lb_core::view::{
+    Connection, Connections, ConnectionsQuery, FlowState, LinkState, PersistenceList, PersistenceQuery,
+    PersistenceRecord, ReloadReport, ReloadResult, ServerState, Status, StopReport, Transport, service_state,
+};
+
+use super::expect;
+use super::fixtures::{bad_day, good_day, server, service};
+use crate::cli::render::{self, Earlier};
+
+#[test]
+fn a_good_day_is_a_table_and_nothing_else() {
+    expect("good_day.txt", &render::status(&good_day(), 160, false));
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let plain = render::status(&bad_day(), 120, false);
+    let coloured = render::status(&bad_day(), 120, true);
+    expect("bad_day_in_colour.txt", &coloured);
+    // An escape ends with its first letter.
+    let parts = coloured.split('\x1b').enumerate();
+    let stripped: String =
+        parts.map(|(index, part)| if index == 0 { part } else { part.split_once('m').unwrap().1 }).collect();
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn a_bad_day_says_what_is_wrong_and_what_to_do() {
+    expect("bad_day.txt", &render::status(&bad_day(), 140, false));
+}
+
+#[test]
+fn on_a_narrow_terminal_reasons_get_lines_of_their_own() {
+    let text = render::status(&bad_day(), 80, false);
+    expect("bad_day_narrow.txt", &text);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("last good 2026-03-02 03:10:44 UTC"), "a reason lost its end");
+}
+
+#[test]
+fn without_a_terminal_each_server_stays_on_its_line() {
+    let text = render::status(&bad_day(), usize::MAX, false);
+    let line = text.lines().find(|line| line.contains("HT2")).unwrap();
+    assert!(line.contains("down") && line.ends_with("03:10:44 UTC"), "{line}");
+}
+
+#[test]
+fn the_hint_names_the_cause_before_its_effects() {
+    let hint = |status: &Status| {
+        let text = render::status(status, usize::MAX, false);
+        text.lines().last().unwrap().strip_prefix("Hint: ").map(str::to_owned)
+    };
+    let mut status = good_day();
+    assert_eq!(hint(&status), None);
+
+    status.tables[1].entries = 250_000;
+    assert_eq!(
+        hint(&status).unwrap(),
+        "the table of persistence is at least 80 % full; raise node.limits.persistence in the configuration."
+    );
+    status.tables[1].name = "virtual_services".into();
+    assert_eq!(hint(&status).unwrap(), "the table of virtual services is at least 80 % full.");
+    status.tables[1].name = "persistence".into();
+
+    status.virtual_services[0].real_servers[1].state = ServerState::Down;
+    assert!(
+        hint(&status).unwrap().starts_with("HT2 of Harmonic_Traffic is down; clients are sent to those that are up.")
+    );
+
+    let hl7 = &mut status.virtual_services[1];
+    hl7.real_servers[0].state = ServerState::Halted;
+    (hl7.state, hl7.reason) = service_state(&hl7.real_servers);
+    assert!(hint(&status).unwrap().starts_with("HL7 answers no client: no real server takes new clients: 1 halted."));
+
+    status.interfaces[1].state = LinkState::Down;
+    assert!(hint(&status).unwrap().starts_with("eth1 has no link: "));
+
+    status.problems = vec!["eth1 fell back to generic XDP: the driver has none.".into()];
+    assert!(hint(&status).unwrap().starts_with("mend the problems above first"));
+    expect("problems.txt", &render::status(&status, 100, false));
+}
+
+#[test]
+fn a_machine_without_services_says_so() {
+    let mut status = good_day();
+    status.virtual_services.clear();
+    status.configuration.services = 0;
+    expect("no_services.txt", &render::status(&status, 100, false));
+}
+
+#[test]
+fn rates_are_differences_over_the_time_between() {
+    let before = good_day();
+    let mut now = good_day();
+    now.virtual_services[0].packets += 3_000;
+    now.virtual_services[0].real_servers[0].packets += 1_501;
+    // Started again: the count is below what it was.
+    now.virtual_services[1].packets = 10;
+    now.virtual_services.push(service(
+        "new",
+        "10.0.0.1",
+        "80",
+        vec![server("n1", "10.0.0.2", None, ServerState::Up, "")],
+    ));
+    now.counters[1].packets = 50;
+    let earlier = Earlier { status: &before, elapsed: Duration::from_millis(1_500) };
+    expect("rates.txt", &render::status_since(&now, Some(&earlier), 160, false));
+
+    let at_once = Earlier { status: &before, elapsed: Duration::ZERO };
+    let text = render::status_since(&now, Some(&at_once), 160, false);
+    assert!(text.contains("Packets/s"), "a difference over no time is no rate, and no panic");
+}
+
+#[test]
+fn names_and_reasons_cannot_command_the_terminal() {
+    let mut status = good_day();
+    status.virtual_services[0].name = "eve\x1b[2J\u{202e}".into();
+    status.virtual_services[0].real_servers[0].reason = "said \"\x07\r\n\x1b]0;x\x07\"".into();
+    status.problems = vec!["a\x1bb".into()];
+    let text = render::status(&status, 160, false);
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+}
+
+#[test]
+fn no_width_and_no_text_is_too_odd_to_be_shown() {
+    let mut status = bad_day();
+    let nasty = "放射線科\u{301}\u{200d}\u{fffd}🏥, e\0";
+    status.virtual_services[0].ports = nasty.repeat(4);
+    status.virtual_services[1].name = nasty.into();
+    status.virtual_services[1].real_servers[0].reason = nasty.repeat(9);
+    status.tables[0].name = nasty.into();
+    status.problems = vec![nasty.repeat(20)];
+    for width in (0..250).chain([usize::MAX]) {
+        assert!(render::status(&status, width, width % 2 == 0).contains("HT5"));
+    }
+}
+
+#[test]
+fn columns_are_aligned_by_display_width() {
+    let mut status = good_day();
+    status.virtual_services[1].name = "放射線科".into();
+    expect("wide_names.txt", &render::status(&status, 160, false));
+}
+
+#[test]
+fn connections_are_a_table_with_a_total() {
+    let flows = (0u16..4).map(|number| Connection {
+        virtual_service: "Harmonic_Traffic".into(),
+        real_server: format!("HT{}", number % 2 + 1),
+        protocol: if number == 3 { Transport::Udp } else { Transport::Tcp },
+        client: ([192, 168, 94, 20], 50_000 + number).into(),
+        vip: ([192, 168, 94, 110], 554).into(),
+        state: if number == 3 { FlowState::Udp } else { FlowState::Established },
+        age_seconds: 4_000 * u64::from(number),
+        idle_seconds: u64::from(number),
+        expires_seconds: 7_200 - u64::from(number),
+    });
+    let query = ConnectionsQuery { limit: 3, ..ConnectionsQuery::default() };
+    expect("connections_cut.txt", &render::connections(&query.select(flows.clone()), 160, false));
+    let all = ConnectionsQuery::default().select(flows);
+    assert!(render::connections(&all, 160, false).ends_with("\n\n4 connections.\n"));
+    assert_eq!(render::connections(&Connections::default(), 160, false), "No connection matches.\n");
+}
+
+#[test]
+fn persistence_records_are_a_table_with_a_total() {
+    let record = |client: &str, confirmed| PersistenceRecord {
+        virtual_service: "DS_DICOM".into(),
+        client: client.parse().unwrap(),
+        real_server: "DS1".into(),
+        age_seconds: 90_000,
+        idle_seconds: 60,
+        expires_seconds: 240,
+        confirmed,
+    };
+    let records = [record("172.26.11.0/24", true), record("2001:db8::7", false)];
+    let all = PersistenceQuery::default().select(records.into_iter());
+    expect("persistence.txt", &render::persistence(&all, 160, false));
+    assert_eq!(render::persistence(&PersistenceList::default(), 160, false), "No persistence record matches.\n");
+}
+
+#[test]
+fn a_reload_and_a_stop_say_what_they_mean() {
+    let mut report = ReloadReport {
+        result: ReloadResult::Applied,
+        changes: vec!["virtual service HL7 is new".into(), "HT2 of Harmonic_Traffic: weight 50, was 100".into()],
+        warnings: vec!["the check of NFS uses port 111, the first one".into()],
+    };
+    assert_eq!(
+        render::reload(&report),
+        "The new configuration is in force.\n  - virtual service HL7 is new\n  - HT2 of Harmonic_Traffic: weight 50, was 100\n"
+    );
+    assert_eq!(render::warnings(&report), "warning: the check of NFS uses port 111, the first one\n");
+    report.result = ReloadResult::Unchanged;
+    assert_eq!(render::reload(&report), "Nothing to do: the configuration in force is the same.\n");
+    assert!(render::stop(StopReport { detach: true }).contains("no longer answered"));
+    assert!(render::stop(StopReport { detach: false }).contains("goes on forwarding"));
+}

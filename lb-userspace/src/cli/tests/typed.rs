@@ -1,0 +1,176 @@
+//! Commands that end by themselves.
+
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Parser};
+use lb_core::view::{Connections, PersistenceList, ReloadReport, Status};
+
+use super::{Cli, Exit, lbctl, no_terminal, run};
+use crate::api::Limits;
+use crate::api::tests::{Daemon, Directory, Reload, Script, status};
+
+fn daemon() -> Daemon {
+    Daemon::start(Script::default(), Limits::default())
+}
+
+#[test]
+fn the_argument_tree_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn what_is_not_understood_is_usage() {
+    let cases: &[&[&str]] = &[
+        &[],
+        &["stauts"],
+        &["status", "--watch", "0"],
+        &["connections", "--limit", "0"],
+        &["connections", "--limit", "100001"],
+        &["connections", "--state", "open"],
+        &["connections", "--sort", "size"],
+        &["connections", "--client", "somewhere"],
+        &["persistence", "clear"],
+        &["persistence", "clear", "--all", "--service", "web"],
+        &["reload", "--force"],
+        &["completions", "abacus"],
+    ];
+    for arguments in cases {
+        let error = Cli::try_parse_from(["lbctl"].iter().chain(*arguments)).unwrap_err();
+        assert_eq!(error.exit_code(), Exit::Usage as i32, "{arguments:?}");
+    }
+}
+
+#[test]
+fn options_are_found_in_each_place_they_are_looked_for() {
+    let cases: &[&[&str]] = &[
+        &["--socket", "/x", "status"],
+        &["status", "--socket", "/x"],
+        &["status", "--watch"],
+        &["status", "--watch", "5", "--json"],
+        &["persistence", "--service", "web"],
+        &["persistence", "list", "--service", "web", "--client", "10.0.0.0/8"],
+        &["persistence", "clear", "--service", "web", "--client", "2001:db8::/32"],
+        &["persistence", "clear", "--all"],
+        &["stop", "--detach"],
+    ];
+    for arguments in cases {
+        Cli::try_parse_from(["lbctl"].iter().chain(*arguments)).unwrap();
+    }
+    let command = Cli::command();
+    let socket = command.get_arguments().find(|argument| argument.get_id() == "socket").unwrap();
+    assert_eq!(socket.get_env().unwrap(), "LB_SOCKET");
+    assert_eq!(socket.get_default_values(), ["/run/lb/lbd.sock"]);
+}
+
+#[tokio::test]
+async fn status_is_text_or_json() {
+    let daemon = daemon();
+    let (exit, out, err) = lbctl(&daemon.socket, &["status"]).await;
+    assert_eq!((exit, err.as_str()), (Exit::Fine, ""));
+    assert!(out.starts_with("lb1   lbd 0.1.0, up 7s"), "{out}");
+
+    let (exit, out, _) = lbctl(&daemon.socket, &["status", "--json"]).await;
+    assert_eq!((exit, serde_json::from_str::<Status>(&out).unwrap()), (Exit::Fine, status()));
+}
+
+#[tokio::test]
+async fn listings_take_their_filters_to_the_daemon() {
+    let daemon = daemon();
+    let (_, out, _) = lbctl(&daemon.socket, &["connections", "--server", "w1", "--client", "10.0.0.0/8"]).await;
+    assert!(out.contains("10.0.0.1:4001") && out.ends_with("\n1 connection.\n"), "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["connections", "--state", "closing"]).await;
+    assert_eq!(out, "No connection matches.\n");
+    let (_, out, _) = lbctl(&daemon.socket, &["connections", "--json", "--limit", "2"]).await;
+    let json: Connections = serde_json::from_str(&out).unwrap();
+    assert_eq!((json.total, json.shown), (3, 2));
+
+    let (_, out, _) = lbctl(&daemon.socket, &["persistence"]).await;
+    assert!(out.ends_with("\n3 persistence records.\n"), "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["persistence", "list", "--client", "172.26.11.2", "--json"]).await;
+    assert_eq!(serde_json::from_str::<PersistenceList>(&out).unwrap().total, 1);
+}
+
+#[tokio::test]
+async fn clearing_says_how_many_were_forgotten() {
+    let daemon = daemon();
+    let cases: &[(&[&str], &str)] = &[
+        (&["persistence", "clear", "--all"], "3 persistence records were forgotten.\n"),
+        (&["persistence", "clear", "--client", "172.26.11.1"], "1 persistence record was forgotten.\n"),
+        (&["persistence", "clear", "--service", "web"], "No persistence record matches; nothing was forgotten.\n"),
+    ];
+    for (arguments, sentence) in cases {
+        let (exit, out, _) = lbctl(&daemon.socket, arguments).await;
+        assert_eq!((exit, out.as_str()), (Exit::Fine, *sentence));
+    }
+}
+
+#[tokio::test]
+async fn a_reload_ends_as_it_went() {
+    let (exit, out, _) = lbctl(&daemon().socket, &["reload"]).await;
+    assert_eq!(exit, Exit::Fine);
+    assert_eq!(out, "The new configuration is in force.\n  - virtual service HL7 is new\n");
+    let (_, out, _) = lbctl(&daemon().socket, &["reload", "--json"]).await;
+    assert_eq!(serde_json::from_str::<ReloadReport>(&out).unwrap().changes.len(), 1);
+
+    let invalid = Daemon::start(Script { reload: Reload::Invalid, ..Script::default() }, Limits::default());
+    let (exit, out, err) = lbctl(&invalid.socket, &["reload"]).await;
+    assert_eq!((exit, out.as_str()), (Exit::InvalidConfiguration, ""));
+    assert_eq!(
+        err,
+        "error[E014]: port translation is not possible in l4-dr\n\nerror: the configuration is not valid; the one in \
+         force stays\n"
+    );
+    let (exit, out, _) = lbctl(&invalid.socket, &["reload", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, &json["diagnostics"][0]["code"]), (Exit::InvalidConfiguration, &"E014".into()));
+
+    let failed = Daemon::start(Script { reload: Reload::Failed, ..Script::default() }, Limits::default());
+    let (exit, _, err) = lbctl(&failed.socket, &["reload"]).await;
+    assert_eq!((exit, err.as_str()), (Exit::Failed, "error: cannot read /etc/lb/lb.yaml: permission denied\n"));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_is_exit_4_and_how_to_start_it() {
+    let daemon = daemon();
+    let (exit, out, _) = lbctl(&daemon.socket, &["stop"]).await;
+    assert!(exit == Exit::Fine && out.contains("goes on forwarding"), "{out}");
+    daemon.server.await.unwrap();
+    let (exit, out, err) = lbctl(&daemon.socket, &["status"]).await;
+    assert_eq!((exit, out.as_str()), (Exit::Unreachable, ""));
+    assert!(err.starts_with("error: lbd is not running") && err.contains("systemctl start lbd"), "{err}");
+}
+
+#[tokio::test]
+async fn completions_need_no_daemon() {
+    let directory = Directory::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let (exit, out, _) = lbctl(&directory.socket(), &["completions", shell]).await;
+        assert!(exit == Exit::Fine && out.contains("persistence") && out.contains("detach"), "{shell}");
+    }
+}
+
+/// A pipe whose reader has gone.
+struct Closed(io::ErrorKind);
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure_but_a_full_disk_is() {
+    let daemon = daemon();
+    for (kind, exit, said) in
+        [(io::ErrorKind::BrokenPipe, Exit::Fine, 0), (io::ErrorKind::StorageFull, Exit::Failed, 1)]
+    {
+        let cli = Cli::try_parse_from(["lbctl", "status", "--socket", daemon.socket.to_str().unwrap()]).unwrap();
+        let mut err = Vec::new();
+        assert_eq!(run(cli, no_terminal, &mut Closed(kind), &mut err).await, exit);
+        assert_eq!(String::from_utf8(err).unwrap().lines().count(), said);
+    }
+}

@@ -1,0 +1,243 @@
+//! The datapath in the kernel: loaded with its tables, pinned, attached to interfaces.
+//!
+//! Everything is pinned below one directory, so that forwarding goes on when the daemon is gone:
+//! the tables by name, `programs/lb_forward`, and `links/DEVICE`. A daemon that finds pins adopts
+//! them: it loads its own program over the same tables and replaces the attached one atomically.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::programs::Xdp;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{ABI_VERSION, Settings};
+use lb_core::config::model::{self, Limits};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::{Error, Table, object};
+
+/// Every table of the datapath; the names of the maps in `lb-ebpf`.
+pub const TABLES: [&str; 18] = [
+    "settings",
+    "vip_filter",
+    "flows",
+    "pending_flows",
+    "service_ports",
+    "port_ranges",
+    "services",
+    "servers",
+    "schedule",
+    "rotation",
+    "persistence",
+    "new_clients",
+    "fragments",
+    "opened",
+    "closed",
+    "admission",
+    "server_counters",
+    "verdicts",
+];
+
+/// How the program is loaded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is pinned, on a BPF file system.
+    pub pins: PathBuf,
+    /// Sizes of tables that do not exist yet.
+    pub limits: Limits,
+    /// Bits of the jiffies below a tick.
+    pub tick_shift: u8,
+    /// Whether every verdict is logged.
+    pub log_verdicts: bool,
+}
+
+/// The loaded program.
+pub struct Program {
+    ebpf: Ebpf,
+    pins: PathBuf,
+}
+
+impl Program {
+    /// Loads the program over the pinned tables, making those that are missing.
+    ///
+    /// # Errors
+    /// When there is no BPF file system, the tables are of another version, or the kernel refuses.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let pins = &options.pins;
+        prepare(pins)?;
+        check_version(pins)?;
+        let paths: Vec<_> = TABLES.iter().map(|name| pins.join(name)).collect();
+        let mut loader = EbpfLoader::new();
+        for (name, path) in TABLES.into_iter().zip(&paths) {
+            loader.map_pin_path(name, path.as_path());
+        }
+        let verdict_log = u8::from(options.log_verdicts);
+        loader
+            .map_max_entries("flows", options.limits.flows)
+            .map_max_entries("pending_flows", options.limits.pending_flows)
+            .map_max_entries("persistence", options.limits.persistence)
+            .override_global("TICK_SHIFT", &options.tick_shift, true)
+            .override_global("VERDICT_LOG", &verdict_log, true);
+        let mut program = Self { ebpf: loader.load(object::DATAPATH).map_err(Error::Load)?, pins: pins.clone() };
+        program.xdp()?.load().map_err(Error::Program)?;
+        program.pin()?;
+        Ok(program)
+    }
+
+    /// The object, for its log.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// The program, for runs over made-up packets.
+    ///
+    /// # Errors
+    /// Never with an object of this version.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        let program = self.ebpf.program_mut("lb_forward").ok_or(Error::NoProgram("lb_forward"))?;
+        program.try_into().map_err(Error::Program)
+    }
+
+    /// Replaces the pinned program; the pin is for people and tools, links hold their own reference.
+    fn pin(&mut self) -> Result<(), Error> {
+        let path = self.pins.join("programs").join("lb_forward");
+        remove_if_there(&path)?;
+        let program = self.xdp()?;
+        program.pin(&path).map_err(|error| Error::FileSystem { path, source: io::Error::other(error) })
+    }
+
+    /// Attaches the program to `device`, in place of the one that is pinned there if there is one.
+    ///
+    /// # Errors
+    /// When there is no such device or it does not take the program.
+    pub fn attach(&mut self, device: &str, mode: model::XdpMode) -> Result<(), Error> {
+        let pin = self.pins.join("links").join(device);
+        if self.replace(device, &pin)? {
+            return Ok(());
+        }
+        let link = match mode {
+            model::XdpMode::Native => self.attach_as(device, XdpMode::Driver, "native")?,
+            model::XdpMode::Generic => self.attach_as(device, XdpMode::Skb, "generic")?,
+            model::XdpMode::Auto => match self.attach_as(device, XdpMode::Driver, "native") {
+                Err(Error::Attach { source, .. }) => {
+                    tracing::warn!(device, %source, "no native XDP, attaching generic: expect a fraction of the speed");
+                    self.attach_as(device, XdpMode::Skb, "generic")?
+                }
+                other => other?,
+            },
+        };
+        let failed = |source| Error::Link { device: device.to_owned(), source };
+        let link: FdLink = link.try_into().map_err(failed)?;
+        // The pin keeps the program attached; this daemon needs no handle of its own.
+        link.pin(&pin).map_err(|error| Error::FileSystem { path: pin, source: io::Error::other(error) })?;
+        Ok(())
+    }
+
+    /// Updates a link that an earlier daemon pinned. A link whose device is gone is removed.
+    fn replace(&mut self, device: &str, pin: &Path) -> Result<bool, Error> {
+        let Ok(old) = PinnedLink::from_pin(pin) else { return Ok(false) };
+        let old: FdLink = old.into();
+        let Ok(link) = XdpLink::try_from(old) else {
+            remove_if_there(pin)?;
+            return Ok(false);
+        };
+        let id = match self.xdp()?.attach_to_link(link) {
+            Ok(id) => id,
+            Err(error) => {
+                tracing::info!(device, %error, "the pinned link cannot be used again, attaching anew");
+                remove_if_there(pin)?;
+                return Ok(false);
+            }
+        };
+        // Taken out of aya's keeping, where it would be detached at the end of this process; the
+        // pin holds it.
+        self.xdp()?.take_link(id).map_err(Error::Program)?;
+        Ok(true)
+    }
+
+    fn attach_as(&mut self, device: &str, mode: XdpMode, name: &'static str) -> Result<XdpLink, Error> {
+        let program = self.xdp()?;
+        match program.attach(device, mode).and_then(|id| program.take_link(id)) {
+            Ok(link) => Ok(link),
+            Err(aya::programs::ProgramError::UnknownInterface { .. }) => Err(Error::NoInterface(device.to_owned())),
+            Err(source) => Err(Error::Attach { device: device.to_owned(), mode: name, source }),
+        }
+    }
+}
+
+/// Devices that have a pinned link.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn attached(pins: &Path) -> Result<Vec<String>, Error> {
+    let links = pins.join("links");
+    let failed = |source| Error::FileSystem { path: links.clone(), source };
+    let mut devices = Vec::new();
+    for entry in fs::read_dir(&links).map_err(failed)? {
+        devices.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    devices.sort();
+    Ok(devices)
+}
+
+/// Takes the program off `device`.
+///
+/// # Errors
+/// When the pin cannot be removed.
+pub fn detach(pins: &Path, device: &str) -> Result<(), Error> {
+    remove_if_there(&pins.join("links").join(device))
+}
+
+/// Takes the program off every interface and removes program and tables.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn remove(pins: &Path) -> Result<(), Error> {
+    if !pins.exists() {
+        return Ok(());
+    }
+    for device in attached(pins)? {
+        detach(pins, &device)?;
+    }
+    fs::remove_dir_all(pins).map_err(|source| Error::FileSystem { path: pins.to_owned(), source })
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::FileSystem { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the directories, mounting the BPF file system where a machine has none.
+fn prepare(pins: &Path) -> Result<(), Error> {
+    const ROOT: &str = "/sys/fs/bpf";
+    let failed = |source| Error::FileSystem { path: pins.to_owned(), source };
+    let is_bpf = |path: &Path| statfs(path).is_ok_and(|info| info.filesystem_type() == BPF_FS_MAGIC);
+    if pins.starts_with(ROOT) && !is_bpf(Path::new(ROOT)) {
+        mount(Some("bpf"), ROOT, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|error| failed(error.into()))?;
+        tracing::info!("mounted the BPF file system at {ROOT}");
+    }
+    for directory in ["programs", "links"] {
+        fs::create_dir_all(pins.join(directory)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Tables of another version are left alone.
+fn check_version(pins: &Path) -> Result<(), Error> {
+    if !pins.join("settings").exists() {
+        return Ok(());
+    }
+    let settings = Table::<u32, Settings>::open(pins, "settings")?.get(&0)?.unwrap_or_default();
+    // Zero: a daemon that died between making the tables and writing the first settings.
+    if settings.abi_version != 0 && settings.abi_version != ABI_VERSION {
+        return Err(Error::Abi { path: pins.to_owned(), found: settings.abi_version, known: ABI_VERSION });
+    }
+    Ok(())
+}

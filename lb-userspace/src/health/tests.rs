@@ -1,0 +1,264 @@
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lb_core::config::model::{BodyExpectation, HealthCheck, HttpProbe, Probe};
+use lb_core::health::{Action, Detail, Failure, Health, Input, Outcome, State, Target, TargetId, Transition};
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::{Prober, Report, supported};
+
+const A: TargetId = TargetId(1);
+
+/// A future that should end does so soon; the bound only keeps a broken one from hanging.
+pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("an end within 20 s")
+}
+
+/// Runs `body` on a thread in a network namespace of its own, which goes away with the thread.
+pub(super) fn in_own_network<F: Future<Output = ()>>(setup: &[&str], body: impl FnOnce() -> F + Send) {
+    thread::scope(|scope| {
+        let in_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("CAP_SYS_ADMIN for a network namespace: run the tests as root");
+            for command in [&["ip link set lo up"], setup].concat() {
+                let status = Command::new("sh").args(["-ec", command]).status().expect("a shell");
+                assert!(status.success(), "{command}");
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(soon(body()));
+        };
+        scope.spawn(in_namespace).join().expect("the body of the test");
+    });
+}
+
+pub(super) fn check(probe: Probe, port: Option<u16>) -> HealthCheck {
+    let second = Duration::from_secs(1);
+    HealthCheck { probe, port, interval: second, timeout: second, rise: 2, fall: 2 }
+}
+
+/// A port of 127.0.0.1 that refuses connections as long as the socket lives.
+fn refusing_port() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    let address = socket.local_addr().expect("an address").as_socket().expect("an IP address");
+    (socket, address)
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+struct Bench {
+    prober: Prober,
+    reports: mpsc::Receiver<Report>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (sender, reports) = mpsc::channel(16);
+        Self { prober: Prober::new(sender), reports }
+    }
+
+    fn start(&mut self, generation: u32, probe: Probe, address: SocketAddr) {
+        self.prober.probe(A, generation, address.ip(), Arc::new(check(probe, Some(address.port()))));
+    }
+
+    async fn outcome(&mut self, generation: u32) -> Outcome {
+        let report = soon(self.reports.recv()).await.expect("a report");
+        assert_eq!((report.id, report.generation), (A, generation));
+        report.outcome
+    }
+
+    async fn run(probe: Probe, address: SocketAddr) -> Outcome {
+        let mut bench = Self::new();
+        bench.start(9, probe, address);
+        bench.outcome(9).await
+    }
+}
+
+fn dicom() -> Probe {
+    Probe::DicomEcho { called_ae_title: "STORE1".to_owned(), calling_ae_title: "LB".to_owned() }
+}
+
+#[tokio::test]
+async fn a_refused_port_is_refused() {
+    let (_socket, address) = refusing_port();
+    assert_eq!(Bench::run(Probe::Connect, address).await, Outcome::Failure(Failure::Refused));
+    assert_eq!(Bench::run(dicom(), address).await, Outcome::Failure(Failure::Refused));
+}
+
+#[tokio::test]
+async fn a_connect_check_is_content_with_a_connection() {
+    let (listener, address) = listener().await;
+    // Nobody accepts: the kernel completes the handshake, and that is all the check asks for.
+    assert!(matches!(Bench::run(Probe::Connect, address).await, Outcome::Success { .. }));
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_connect_check_ends_with_a_fin_even_when_the_server_speaks_first() {
+    let (listener, address) = listener().await;
+    let mut bench = Bench::new();
+    bench.start(1, Probe::Connect, address);
+    let (mut server, _) = soon(listener.accept()).await.expect("the check");
+
+    server.write_all(b"220 welcome\r\n").await.expect("room for a banner");
+
+    let read = soon(server.read(&mut [0; 16])).await;
+    assert_eq!(read.expect("a FIN, not a reset"), 0);
+    // A socket that had been closed would answer the first of these with a reset, and the second would fail.
+    for line in [b"221 bye\r\n", b"221 bye\r\n"] {
+        server.write_all(line).await.expect("someone who still reads");
+    }
+    assert!(matches!(bench.outcome(1).await, Outcome::Success { .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_fails_a_dicom_check_only() {
+    let (listener, address) = listener().await;
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    assert!(matches!(Bench::run(Probe::Connect, address).await, Outcome::Success { .. }));
+    let outcome = Bench::run(dicom(), address).await;
+    // Closed with our request unread, TCP says it by a reset; else by a FIN.
+    let early = Failure::ClosedEarly { before: "it answered the association request" };
+    assert!([Outcome::Failure(early), Outcome::Failure(Failure::Reset)].contains(&outcome), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_probe_closes_its_connection_and_reports_nothing() {
+    let (listener, address) = listener().await;
+    let mut bench = Bench::new();
+    bench.start(1, dicom(), address);
+    let (mut server, _) = soon(listener.accept()).await.expect("the check");
+    bench.prober.cancel(A, 0);
+    let mut first = [0; 1];
+    server.read_exact(&mut first).await.expect("a cancel of another generation has no effect");
+
+    bench.prober.cancel(A, 1);
+
+    soon(async { while server.read(&mut [0; 1024]).await.expect("a FIN") > 0 {} }).await;
+    drop(bench.prober);
+    assert_eq!(soon(bench.reports.recv()).await, None);
+}
+
+#[tokio::test]
+async fn dropping_the_prober_ends_its_probes() {
+    let (listener, address) = listener().await;
+    let mut bench = Bench::new();
+    bench.start(1, dicom(), address);
+    let (mut server, _) = soon(listener.accept()).await.expect("the check");
+
+    drop(bench.prober);
+
+    soon(async { while server.read(&mut [0; 1024]).await.expect("a FIN") > 0 {} }).await;
+    assert_eq!(soon(bench.reports.recv()).await, None);
+}
+
+#[tokio::test]
+async fn a_check_without_a_port_or_without_a_probe_says_so() {
+    let mut bench = Bench::new();
+    let cases = [
+        (Probe::Connect, "its health check has no port"),
+        (Probe::None, "a target without a check is not probed"),
+        (
+            Probe::Script { path: PathBuf::from("/bin/true") },
+            "health checks of type script are not available in this version: use type connect or ping",
+        ),
+    ];
+    for (probe, why) in cases {
+        bench.prober.probe(A, 3, Ipv4Addr::LOCALHOST.into(), Arc::new(check(probe, None)));
+        assert_eq!(bench.outcome(3).await, Outcome::Failure(Failure::Local(Detail::new(why))));
+    }
+}
+
+#[test]
+fn probes_that_are_not_built_yet_are_refused_with_a_sentence() {
+    let http = HttpProbe { path: "/".to_owned(), host: None, status: 200, body: BodyExpectation::Any };
+    for probe in [Probe::Connect, Probe::Ping, dicom(), Probe::None] {
+        assert_eq!(supported(&probe), Ok(()));
+    }
+    for probe in [
+        Probe::Http(http.clone()),
+        Probe::Https { http, verify: false, server_name: None },
+        Probe::Script { path: PathBuf::from("/bin/true") },
+    ] {
+        assert!(supported(&probe).is_err_and(|sentence| sentence.contains("not available")));
+    }
+}
+
+#[test]
+fn what_the_routes_say_is_told() {
+    let setup =
+        ["ip route add unreachable 192.0.2.1", "ip route add prohibit 192.0.2.2", "ip route add blackhole 192.0.2.3"];
+    in_own_network(&setup, || async {
+        for (last, why) in [
+            (1, "no machine answers at this address, or there is no route to it"),
+            (2, "a firewall rule or a route of this machine forbids it"),
+            (3, "a route of this machine discards what is sent to it"),
+            (4, "this machine has no route to its network"),
+        ] {
+            let address = SocketAddr::from(([192, 0, 2, last], 80));
+            let expected = Outcome::Failure(Failure::Unreachable(Detail::new(why)));
+            assert_eq!(Bench::run(Probe::Connect, address).await, expected, "{address}");
+            assert_eq!(Bench::run(Probe::Ping, address).await, expected, "{address}");
+        }
+    });
+}
+
+/// The machine and the prober together, as the daemon will run them.
+struct Daemon {
+    health: Health,
+    bench: Bench,
+}
+
+impl Daemon {
+    async fn transition(&mut self) -> Transition {
+        loop {
+            while let Some(action) = self.health.poll_action() {
+                match action {
+                    Action::Probe { id, generation, address, check } => {
+                        self.bench.prober.probe(id, generation, address, check);
+                    }
+                    Action::Cancel { id, generation } => self.bench.prober.cancel(id, generation),
+                    Action::Transition(transition) => return transition,
+                }
+            }
+            let deadline = self.health.next_deadline().expect("a target");
+            tokio::select! {
+                Some(Report { id, generation, outcome }) = self.bench.reports.recv() => {
+                    self.health.handle(Input::Outcome { id, generation, outcome }, Instant::now());
+                }
+                () = tokio::time::sleep_until(deadline.into()) => self.health.handle_timeout(Instant::now()),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_machine_and_the_prober_notice_a_server_that_goes_and_comes_back() {
+    let (listening, address) = listener().await;
+    let mut daemon = Daemon { health: Health::new(1), bench: Bench::new() };
+    let brisk = HealthCheck { interval: Duration::from_millis(5), ..check(Probe::Connect, Some(address.port())) };
+    let target = Target { id: A, address: IpAddr::from(Ipv4Addr::LOCALHOST), check: brisk };
+    daemon.health.handle(Input::Configure(vec![target]), Instant::now());
+    assert_eq!(soon(daemon.transition()).await.to, State::Up);
+
+    drop(listening);
+    let down = soon(daemon.transition()).await;
+    assert_eq!(down.to, State::Down);
+    // A connection that still waited to be accepted may be reset before one is refused.
+    assert!(down.reason.contains(&format!("by {address} (2 checks in a row failed); last good ")), "{}", down.reason);
+
+    let _listening = TcpListener::bind(address).await.expect("the port that was free");
+    assert_eq!(soon(daemon.transition()).await.to, State::Up);
+}
