@@ -7,6 +7,7 @@
 
 mod capture;
 mod host;
+mod interfaces;
 mod packet_socket;
 mod process;
 mod stale;
