@@ -34,7 +34,10 @@ fn check(mut report: Report) -> ExitCode {
     let scope: &[&str] = if bpf { &[] } else { &["--exclude", "lb-userspace", "--exclude", "lb-tests"] };
     report.step("clippy", "cargo clippy --workspace --all-targets -- -D warnings", || {
         passed(run::run(
-            run::cargo().args(["clippy", "--workspace", "--all-targets"]).args(scope).args(["--", "-Dwarnings"]),
+            run::cargo()
+                .args(["clippy", "--workspace", "--all-targets", "--keep-going"])
+                .args(scope)
+                .args(["--", "-Dwarnings"]),
         ))
     });
     let built = report.step("build", "cargo xtask build", || {
@@ -49,10 +52,14 @@ fn check(mut report: Report) -> ExitCode {
     report.step("doc", "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps", || {
         let mut command = run::cargo();
         passed(run::run(
-            command.env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps"]).args(scope),
+            command
+                .env("RUSTDOCFLAGS", "-Dwarnings")
+                .args(["doc", "--workspace", "--no-deps", "--keep-going"])
+                .args(scope),
         ))
     });
-    report.step("deny", "cargo deny check bans licenses sources", || passed(deny()));
+    report.step("deny", "cargo deny check bans licenses sources", || passed(deny(&["check"], DENY_ALWAYS)));
+    advisories(&mut report);
     report.step("lab", LAB_BY_HAND, || {
         ensure!(built, "not run, because the build failed");
         as_root("ci")?;
@@ -95,21 +102,25 @@ fn doc_tests(scope: &[&str]) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Licenses, sources and bans always; the advisories only if their database can be had, and it is said if not.
-fn deny() -> Result<()> {
-    let result = run::run(run::cargo().args(["deny", "check", "bans", "licenses", "sources"]));
-    println!("fetching the advisory database");
+const DENY_ALWAYS: &[&str] = &["bans", "licenses", "sources"];
+
+fn deny(command: &[&str], checks: &[&str]) -> Result<()> {
+    // What brings a crate in is told by `cargo tree`; here it would bury the finding.
+    run::run(run::cargo().arg("deny").args(command).arg("--hide-inclusion-graph").args(checks))
+}
+
+/// Known vulnerabilities, if their database can be had; where it cannot, that is said and not counted.
+fn advisories(report: &mut Report) {
+    println!("\nfetching the database of advisories");
     // It is a git repository on the Internet; a minute is enough to know that there is none.
     let mut fetch = run::clean(Command::new("timeout"));
     match run::capture(fetch.args(["60", "cargo", "deny", "fetch", "db"])) {
-        Ok(_) => run::run(run::cargo().args(["deny", "check", "--disable-fetch", "advisories"])).and(result),
-        Err(error) => {
-            println!(
-                "warning: advisories were NOT checked, their database could not be fetched: {}",
-                last_line(&error)
-            );
-            result
+        Ok(_) => {
+            report.step("advisories", "cargo deny check advisories", || {
+                passed(deny(&["--offline", "check"], &["advisories"]))
+            });
         }
+        Err(error) => report.note(format!("advisories were NOT checked, no database: {}", last_line(&error))),
     }
 }
 

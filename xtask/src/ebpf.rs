@@ -37,8 +37,10 @@ fn compile(road: &Road, manifest: &Path) -> Result<Vec<(String, PathBuf)>> {
     // -Z on a compiler that is not a nightly.
     command.env("RUSTC_BOOTSTRAP", "1");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}"));
-    // These name other compilers and wrappers, for the host's programs.
-    for name in ["RUSTFLAGS", "RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
+    // No wrapper, whether from the environment or from a configuration file: it may not know this target.
+    command.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    // These are meant for the host's programs.
+    for name in ["RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO_BUILD_TARGET"] {
         command.env_remove(name);
     }
     command.stderr(Stdio::inherit());

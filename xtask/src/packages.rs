@@ -32,9 +32,10 @@ impl Group {
     /// Its Debian packages that do not depend on what else is there.
     pub(crate) fn packages(self) -> &'static [Package] {
         match self {
-            Self::Toolchain | Self::TestTools => &[],
+            Self::Toolchain => &[],
             Self::Lab => LAB,
             Self::Software => SOFTWARE,
+            Self::TestTools => TEST_PACKAGES,
         }
     }
 
@@ -104,6 +105,9 @@ const SOFTWARE: &[Package] = &[
     library("gstreamer1.0-plugins-ugly"),
     program("socat", "socat"),
 ];
+
+// cargo-deny fetches the database of advisories with it.
+const TEST_PACKAGES: &[Package] = &[program("git", "git")];
 
 const TEST_TOOLS: &[Tool] = &[
     // Without self-update, which brings a TLS stack to download what cargo installs anyway.

@@ -6,10 +6,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::packages::{Group, Package, Tool};
-use crate::toolchain::{self, LINKER_LLVM, LINKER_VERSION};
+use crate::toolchain::{self, DEBIANS_COMPILER, LINKER_LLVM, LINKER_VERSION};
 use crate::{apt, run};
 
 /// What to do about what is missing.
@@ -43,7 +43,8 @@ pub(crate) fn run(groups: &[Group], mode: Mode) -> Result<()> {
         println!("setup: everything is there");
         return Ok(());
     }
-    let may_install = run::is_root() && apt::is_debian();
+    // Packages take root and apt; what cargo builds goes to the user's own folder.
+    let may_install = missing.packages.is_empty() || (run::is_root() && apt::is_debian());
     if mode == Mode::Check || !may_install {
         println!("\nthis installs what is missing:\n\n    {}\n", missing.command_line(run::is_root()));
         bail!("{}", why_not(mode, may_install));
@@ -83,7 +84,10 @@ fn look(groups: &[Group], speak: bool) -> Missing {
 
 fn look_at(group: Group) -> Missing {
     let lacks_program = |package: &&Package| package.program.is_none_or(|name| run::find_program(name).is_none());
-    let candidates: Vec<&Package> = group.packages().iter().filter(lacks_program).collect();
+    // Libraries are known to dpkg alone; elsewhere they cannot be looked for, and the labs tell.
+    let debian = apt::is_debian();
+    let known = |package: &&Package| debian || package.program.is_some();
+    let candidates: Vec<&Package> = group.packages().iter().filter(lacks_program).filter(known).collect();
     let names: Vec<&'static str> = candidates.iter().map(|package| package.name).collect();
     let packages = if names.is_empty() { names } else { apt::absent(&names) };
     let services =
@@ -138,7 +142,12 @@ impl Missing {
 
     fn install(&self) -> Result<()> {
         if !self.packages.is_empty() {
-            apt::install(&self.packages)?;
+            let installed = apt::install(&self.packages);
+            if self.debians_compiler() {
+                installed.context("where apt has no rustc-web, `rustup component add rust-src` serves instead")?;
+            } else {
+                installed?;
+            }
             self.services.iter().for_each(|service| apt::disable_service(service));
         }
         for mut step in self.cargo_steps() {
@@ -146,6 +155,10 @@ impl Missing {
             run::run(&mut step.command)?;
         }
         Ok(())
+    }
+
+    fn debians_compiler(&self) -> bool {
+        self.packages.iter().any(|name| DEBIANS_COMPILER.contains(name))
     }
 
     fn cargo_steps(&self) -> Vec<CargoStep> {
@@ -164,8 +177,13 @@ impl Missing {
 
     fn command_line(&self, root: bool) -> String {
         let mut parts = Vec::new();
-        if !self.packages.is_empty() {
-            let apt = apt::command_line(&self.packages);
+        let mut packages = self.packages.clone();
+        if self.debians_compiler() && !apt::is_debian() {
+            packages.retain(|name| !DEBIANS_COMPILER.contains(name));
+            parts.push("rustup component add rust-src".to_owned());
+        }
+        if !packages.is_empty() {
+            let apt = apt::command_line(&packages);
             parts.push(if root { apt } else { format!("sudo sh -c {}", run::quote(&apt)) });
         }
         parts.extend(self.cargo_steps().iter().map(CargoStep::command_line));
@@ -215,4 +233,31 @@ fn cargo_install(name: &str, version: &str) -> Command {
     command.current_dir(Path::new("/"));
     command.args(["install", "--locked", name, "--version", version]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_installs_everything_that_is_missing() {
+        let missing =
+            Missing { packages: vec!["socat", "g++"], components: vec!["clippy"], linker: true, ..Missing::default() };
+        let line = missing.command_line(false);
+        let steps: Vec<&str> = line.split(" && ").collect();
+        assert_eq!(steps[0], "sudo sh -c 'apt-get update");
+        assert!(steps[1].ends_with("--no-remove socat g++'"), "{line}");
+        assert_eq!(steps[2], "rustup component add clippy");
+        assert!(
+            steps[3].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install")
+        );
+        assert_eq!(steps.len(), 4);
+        assert!(missing.command_line(true).starts_with("apt-get update"));
+    }
+
+    #[test]
+    fn what_lacks_only_a_linker_is_not_complete() {
+        assert!(Missing::default().is_empty());
+        assert_eq!(Missing { linker: true, ..Missing::default() }.names(), ["bpf-linker"]);
+    }
 }

@@ -11,6 +11,7 @@ use crate::count::Tally;
 #[derive(Default)]
 pub(crate) struct Report {
     steps: Vec<Step>,
+    notes: Vec<String>,
 }
 
 struct Step {
@@ -38,7 +39,13 @@ impl Report {
         self.steps.last().is_some_and(|step| step.problem.is_none())
     }
 
-    /// Prints the times, what failed and how to repeat it, and as the last line the totals.
+    /// Something that neither passed nor failed and must not be overlooked; repeated at the end.
+    pub(crate) fn note(&mut self, note: String) {
+        println!("note: {note}");
+        self.notes.push(note);
+    }
+
+    /// Prints the times, the notes, what failed and how to repeat it, and as the last line the totals.
     pub(crate) fn finish(self) -> ExitCode {
         println!("\n=== time per step");
         for step in &self.steps {
@@ -46,6 +53,9 @@ impl Report {
             println!("{:>8.1} s  {:<12} {mark}", step.took.as_secs_f32(), step.name);
         }
         println!("{:>8.1} s  altogether", self.steps.iter().map(|step| step.took).sum::<Duration>().as_secs_f32());
+        for note in &self.notes {
+            println!("\nnote: {note}");
+        }
         for step in &self.steps {
             if let Some(problem) = &step.problem {
                 println!("\n{} failed: {problem}\n    again: {}", step.name, step.again);

@@ -67,7 +67,7 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooOld { release } => write!(f, "{release} is older than {}.{}", OLDEST.0, OLDEST.1),
-            Self::NoSource => write!(f, "the library source (rust-src) is missing"),
+            Self::NoSource => write!(f, "the library source, rust-src, is missing"),
             Self::SourceOfOther { release, source } => {
                 write!(f, "the library source is {source}, the compiler {release}")
             }
@@ -132,7 +132,7 @@ fn describe(compiler: &Compiler, linker: &Linker, passed_over: &[(String, Gap)])
         compiler.origin, compiler.version.release, compiler.version.llvm
     );
     if !passed_over.is_empty() {
-        explanation = format!("{explanation}; not {}", list(passed_over));
+        explanation = format!("{explanation} (not {})", list(passed_over));
     }
     Road { compiler: compiler.clone(), linker: linker.path.clone(), explanation }
 }
@@ -141,7 +141,13 @@ fn list(gaps: &[(String, Gap)]) -> String {
     if gaps.is_empty() {
         return "no compiler with library source was found".to_owned();
     }
-    gaps.iter().map(|(origin, gap)| format!("{origin}: {gap}")).collect::<Vec<_>>().join("; ")
+    // Neighbours that lack the same share one mention of it.
+    let groups = gaps.chunk_by(|(_, one), (_, other)| one == other);
+    let described = groups.map(|group| {
+        let origins: Vec<&str> = group.iter().map(|(origin, _)| origin.as_str()).collect();
+        format!("{}: {}", origins.join(", "), group[0].1)
+    });
+    described.collect::<Vec<_>>().join("; ")
 }
 
 fn gap(compiler: &Compiler, linker: Option<&Linker>) -> Option<Gap> {
@@ -183,12 +189,15 @@ fn wanted_by(compilers: &[Compiler], linker: Option<&Linker>) -> Wanted {
         return Wanted { packages: LINKER_PACKAGES.to_vec(), linker: true };
     }
     let linker_serves = linker.is_some_and(|linker| linker.llvm.is_none_or(|major| major >= LINKER_LLVM));
-    let mut packages = vec!["rustc-web", "rust-web-src"];
+    let mut packages = DEBIANS_COMPILER.to_vec();
     if !linker_serves {
         packages.extend(LINKER_PACKAGES);
     }
     Wanted { packages, linker: !linker_serves }
 }
+
+/// A compiler and the source of its library, at one version.
+pub(crate) const DEBIANS_COMPILER: &[&str] = &["rustc-web", "rust-web-src"];
 
 /// What bpf-linker is compiled with: LLVM, and the C++ library that LLVM needs.
 const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "g++"];

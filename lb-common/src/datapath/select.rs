@@ -152,7 +152,8 @@ fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &S
 #[inline(always)]
 fn recorded<'t, T: Tables>(tables: &'t T, entry: &T::Persistence, service: &Service, now: Ticks) -> Candidate<'t> {
     let record = entry.read();
-    if now.wrapping_sub(record.last_used) > service.persistence_timeout {
+    // Signed: another CPU may have noted the next tick already, and that is no age at all.
+    if now.wrapping_sub(record.last_used) as i32 > service.persistence_timeout as i32 {
         return Candidate::NONE;
     }
     let server = held_server(tables, record.server, record.generation);

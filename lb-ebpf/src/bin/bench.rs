@@ -7,19 +7,15 @@ use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_TX};
 use aya_ebpf::btf_maps::{Array, LruHashMap, ProgramArray};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-
-/// As large as the key of a flow.
-type Key = [u64; 5];
-/// As large as a flow.
-type Entry = [u64; 4];
+use lb_common::abi::{Address, Flow, FlowKey};
 
 /// A table as large as the flow table.
 #[btf_map(name = "million")]
-static MILLION: LruHashMap<Key, Entry, { 1 << 20 }> = LruHashMap::new();
+static MILLION: LruHashMap<FlowKey, Flow, { 1 << 20 }> = LruHashMap::new();
 
 /// A table as large as that of the pending flows.
 #[btf_map(name = "pending")]
-static PENDING: LruHashMap<Key, Entry, { 1 << 17 }> = LruHashMap::new();
+static PENDING: LruHashMap<FlowKey, Flow, { 1 << 17 }> = LruHashMap::new();
 
 /// The program that `vary` hands the frame to, at 0.
 #[btf_map(name = "next")]
@@ -66,10 +62,18 @@ fn swap_macs(frame: *mut u16) -> u32 {
     XDP_TX
 }
 
+/// The key that the datapath makes of the frame.
 #[inline(always)]
-fn key(frame: *mut u16) -> Key {
-    let pair = |at| u64::from(half(frame, at)) | u64::from(half(frame, at + 2)) << 16;
-    [0, 0xffff_0000 | pair(26) << 32, 0, 0xffff_0000 | pair(30) << 32, pair(34) | u64::from(half(frame, 22) >> 8) << 32]
+fn key(frame: *mut u16) -> FlowKey {
+    let word = |at| u32::from(half(frame, at)) | u32::from(half(frame, at + 2)) << 16;
+    FlowKey {
+        client: Address::v4_word(word(26)),
+        vip: Address::v4_word(word(30)),
+        client_port: u16::from_be(half(frame, 34)),
+        vip_port: u16::from_be(half(frame, 36)),
+        protocol: (half(frame, 22) >> 8) as u8,
+        spare: [0; 3],
+    }
 }
 
 /// The floor: parses Ethernet, IPv4 and ports, swaps the MAC addresses and transmits.
@@ -86,14 +90,9 @@ pub fn bare_lookup(ctx: XdpContext) -> u32 {
     if !is_ours(frame) {
         return XDP_ABORTED;
     }
-    let key = key(frame);
-    match MILLION.get_ptr_mut(&key) {
-        // SAFETY: the entry was found in this run.
-        Some(entry) => unsafe { (*entry)[0] |= 1 },
-        None => {
-            let _ = MILLION.insert(&key, [0; 4], 0);
-        }
-    }
+    let Some(entry) = MILLION.get_ptr_mut(key(frame)) else { return XDP_ABORTED };
+    // SAFETY: the entry was found in this run.
+    unsafe { (*entry).last_seen = 1 };
     swap_macs(frame)
 }
 
@@ -104,7 +103,7 @@ pub fn bare_insert(ctx: XdpContext) -> u32 {
     if !is_ours(frame) {
         return XDP_ABORTED;
     }
-    if PENDING.insert(key(frame), [0; 4], 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
+    if PENDING.insert(key(frame), Flow::default(), 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
 }
 
 /// Gives the frame another client than last time, in an order that no cache likes, and hands it on.

@@ -3,7 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapInfo};
 use lb_common::abi::Plain;
@@ -33,6 +33,14 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
     pub fn open(directory: &Path, name: &str) -> Result<Self, Error> {
         let path = directory.join(name);
         let map = MapData::from_pin(&path).map_err(|source| Error::Pin { path: path.clone(), source })?;
+        Self::new(map, path)
+    }
+
+    /// A table by its handle; `path` names it in errors.
+    ///
+    /// # Errors
+    /// When it is a table of another layout.
+    pub fn new(map: MapData, path: PathBuf) -> Result<Self, Error> {
         let info = map.info().map_err(|source| Error::Pin { path: path.clone(), source })?;
         if info.key_size() as usize != size_of::<K>() || info.value_size() as usize != size_of::<V>() {
             return Err(Error::Layout { path });
@@ -42,7 +50,8 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
         if per_cpu > 1 && size_of::<V>() % 8 != 0 {
             return Err(Error::Layout { path });
         }
-        Ok(Self { capacity: info.max_entries(), map, name: name.to_owned(), per_cpu, types: PhantomData })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { capacity: info.max_entries(), map, name, per_cpu, types: PhantomData })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

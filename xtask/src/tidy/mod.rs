@@ -80,7 +80,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     ensure!(errors == 0, "{errors} house rules are broken");
-    println!("tidy: {} files, {} rules, {} warnings", tree.files.len(), RULES.len(), findings.len());
+    println!("tidy: {} files, {} rules, warnings: {}", tree.files.len(), RULES.len(), findings.len());
     Ok(())
 }
 
@@ -89,6 +89,7 @@ impl Tree {
         let mut tree = Self { top: Vec::new(), files: Vec::new() };
         tree.read_dir(root, "")?;
         tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+        tree.mark_test_modules();
         Ok(tree)
     }
 
@@ -117,6 +118,24 @@ impl Tree {
         Ok(())
     }
 
+    /// A file that its parent declares under `#[cfg(test)]` is a test, and so is everything below it.
+    fn mark_test_modules(&mut self) {
+        let declared = self.files.iter().filter_map(|file| Some((module_dir(&file.path)?, file.rust.as_ref()?)));
+        let tests: Vec<String> = declared
+            .flat_map(|(dir, source)| source.test_modules().into_iter().map(move |name| format!("{dir}{name}")))
+            .collect();
+        for file in &mut self.files {
+            let is_test = |module: &String| {
+                file.path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            };
+            if let Some(source) = &mut file.rust
+                && tests.iter().any(is_test)
+            {
+                source.mark_all_as_test();
+            }
+        }
+    }
+
     /// The Rust files below one of `dirs`.
     fn rust_below<'a>(&'a self, dirs: &'a [&str]) -> impl Iterator<Item = (&'a File, &'a Source)> {
         let below = |file: &&File| dirs.iter().any(|dir| file.path.starts_with(dir));
@@ -126,7 +145,9 @@ impl Tree {
     #[cfg(test)]
     fn of(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(path, text)| File::new((*path).to_owned(), (*text).to_owned())).collect();
-        Self { top: Vec::new(), files }
+        let mut tree = Self { top: Vec::new(), files };
+        tree.mark_test_modules();
+        tree
     }
 }
 
@@ -143,6 +164,13 @@ impl File {
     fn warning(&self, line: usize, text: impl Into<String>) -> Finding {
         Finding { severity: Severity::Warning, ..self.error(line, text) }
     }
+}
+
+/// Where the modules lie that the file at `path` declares, with a `/` at the end.
+fn module_dir(path: &str) -> Option<String> {
+    let stem = path.strip_suffix(".rs")?;
+    let (dir, name) = stem.rsplit_once('/').unwrap_or(("", stem));
+    Some(if matches!(name, "mod" | "lib" | "main") { format!("{dir}/") } else { format!("{stem}/") })
 }
 
 fn has_extension(path: &str, extensions: &[&str]) -> bool {

@@ -57,4 +57,18 @@ mod tests {
         assert_eq!(lines(&findings), [1, 1, 3, 3]);
         assert_eq!(findings[3].text, "lb-core has no runtime: tokio belongs in lb-userspace");
     }
+
+    #[test]
+    fn a_file_that_only_tests_compile_is_a_test_whatever_its_name() {
+        let clock = "fn f() { Instant::now() }\n";
+        let tree = Tree::of(&[
+            ("lb-userspace/core/src/vrrp/mod.rs", "mod machine;\n#[cfg(test)]\nmod properties;\n"),
+            ("lb-userspace/core/src/vrrp/properties.rs", clock),
+            ("lb-userspace/core/src/vrrp/properties/more.rs", clock),
+            ("lb-userspace/core/src/vrrp/machine.rs", clock),
+        ]);
+        let findings = check(&tree);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].path, "lb-userspace/core/src/vrrp/machine.rs");
+    }
 }

@@ -18,13 +18,27 @@ pub(super) struct Line {
 
 impl Source {
     pub(super) fn new(path: &str, text: &str) -> Self {
-        let mut lines = split(text);
+        let mut source = Self { lines: split(text) };
         if is_test_file(path) {
-            lines.iter_mut().for_each(|line| line.test = true);
+            source.mark_all_as_test();
         } else {
-            mark_tests(&mut lines);
+            mark_tests(&mut source.lines);
         }
-        Self { lines }
+        source
+    }
+
+    /// The modules that this file declares for tests alone, `#[cfg(test)] mod properties;`.
+    pub(super) fn test_modules(&self) -> Vec<String> {
+        let declared = self.lines.iter().filter(|line| line.test).filter_map(|line| {
+            let (before, name) = line.code.trim().strip_suffix(';')?.rsplit_once(' ')?;
+            before.ends_with("mod").then(|| name.to_owned())
+        });
+        declared.collect()
+    }
+
+    /// Only tests compile any of it.
+    pub(super) fn mark_all_as_test(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.test = true);
     }
 
     /// Line numbers, from 1, and lines that ship.

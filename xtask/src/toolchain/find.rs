@@ -43,14 +43,18 @@ fn rustup(toolchain: &str) -> Option<Compiler> {
     // `nightly-x86_64-unknown-linux-gnu` is `nightly` to its user.
     let name = toolchain.split("-x86_64-").next().and_then(|name| name.split("-aarch64-").next()).unwrap_or(toolchain);
     let sysroot = PathBuf::from(sysroot.trim());
-    inspect(format!("rustup {name}"), &sysroot.join("bin/rustc"), &sysroot, &sysroot.join("bin/cargo"))
+    let cargo = Some(sysroot.join("bin/cargo")).filter(|cargo| cargo.is_file()).unwrap_or_else(own_cargo);
+    inspect(format!("rustup {name}"), &sysroot.join("bin/rustc"), &sysroot, &cargo)
 }
 
 fn debian() -> Option<Compiler> {
     let rustc = Path::new("/usr/bin/rustc");
-    // rustc-web brings no cargo; whichever runs us will do.
-    let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    rustc.exists().then(|| inspect("Debian rustc-web".to_owned(), rustc, Path::new("/usr"), &cargo))?
+    rustc.exists().then(|| inspect("Debian rustc-web".to_owned(), rustc, Path::new("/usr"), &own_cargo()))?
+}
+
+/// The cargo that runs us, for compilers that bring none.
+fn own_cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
 fn inspect(origin: String, rustc: &Path, sysroot: &Path, cargo: &Path) -> Option<Compiler> {

@@ -23,14 +23,15 @@ fn gap_of(compilers: &[Compiler], linker: Option<&Linker>) -> Gap {
 fn the_first_complete_road_is_taken_and_the_others_are_explained() {
     let compilers = [
         compiler("rustup nightly", "1.97.0-nightly", 22, None),
+        compiler("rustup stable", "1.95.0", 22, None),
         compiler("Debian rustc-web", "1.96.0", 22, Some("1.96.0")),
     ];
     let Ok(road) = choose(&compilers, Some(&linker(Some(22)))) else { panic!("Debian's is complete") };
     assert_eq!(road.compiler.origin, "Debian rustc-web");
     assert_eq!(
         road.explanation,
-        "BPF toolchain: Debian rustc-web 1.96.0 (LLVM 22), bpf-linker with LLVM 22; \
-         not rustup nightly: the library source (rust-src) is missing"
+        "BPF toolchain: Debian rustc-web 1.96.0 (LLVM 22), bpf-linker with LLVM 22 \
+         (not rustup nightly, rustup stable: the library source, rust-src, is missing)"
     );
 }
 

@@ -1,0 +1,133 @@
+//! The programs that the datapath is measured against, from the object `bench.o`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::{ProgramFd, Xdp};
+use lb_common::abi::{Address, Flow, FlowKey, FlowState, ServerId, ServiceId};
+use lb_common::wire::protocol;
+use lb_userspace::dataplane::Table;
+
+use crate::time;
+
+/// The VIP of the bench.
+pub const VIP: [u8; 4] = [192, 168, 94, 110];
+
+/// Entries of the large tables.
+pub const MILLION: u32 = 1 << 20;
+
+/// The floor, the bare tables, and the program that plays many clients.
+pub struct Peers {
+    object: Ebpf,
+    next: ProgramArray<MapData>,
+    clients: Array<MapData, [u64; 2]>,
+}
+
+impl Peers {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub fn load() -> Result<Self> {
+        let directory = std::env::var_os("LB_BPF_DIR")
+            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bpf")), PathBuf::from);
+        let path = directory.join("bench.o");
+        let mut object = Ebpf::load_file(&path)
+            .with_context(|| format!("loading {}; `cargo xtask build-ebpf` makes it", path.display()))?;
+        for name in ["floor", "bare_lookup", "bare_insert", "vary"] {
+            program(&mut object, name)?.load()?;
+        }
+        let million = MapData::from_id(map_id(&mut object, "million")?)?;
+        fill(&Table::new(million, "million".into())?)?;
+        let next = ProgramArray::try_from(object.take_map("next").context("no map `next`")?)?;
+        let clients = Array::try_from(object.take_map("clients").context("no map `clients`")?)?;
+        Ok(Self { object, next, clients })
+    }
+
+    /// Times one of the programs on one frame.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn time(&mut self, name: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
+        time(program(&mut self.object, name)?, frame, repeat)
+    }
+
+    /// Times one of the programs with a frame of another client each time.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn time_varied(&mut self, name: &str, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
+        let fd = program(&mut self.object, name)?.fd()?.try_clone()?;
+        self.time_target(&fd, frame, clients, repeat)
+    }
+
+    /// Times a loaded program with a frame of another client each time; `clients` is a power of
+    /// two. The time includes making the frame: the floor measured the same way tells how much.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn time_target(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
+        self.next.set(0, target, 0)?;
+        let turn = self.clients.get(&0, 0)?[1];
+        self.clients.set(0, [clients - 1, turn], 0)?;
+        self.time("vary", frame, repeat)
+    }
+}
+
+/// The flows that `vary` asks for, in the order of their numbers, as the flow table is filled.
+fn fill(table: &Table<FlowKey, Flow>) -> Result<()> {
+    let (keys, flows) = million(0);
+    Ok(table.set_many(&keys, &flows)?)
+}
+
+/// As many flows as the tables hold, less a few that a bench opens itself.
+#[must_use]
+pub fn million(now: u32) -> (Vec<FlowKey>, Vec<Flow>) {
+    let keys: Vec<_> = (0..MILLION - 16).map(|client| varied_flow(client, VIP, 80)).collect();
+    let flows = vec![established(0, 0, now); keys.len()];
+    (keys, flows)
+}
+
+fn map_id(object: &mut Ebpf, name: &str) -> Result<u32> {
+    let map = object.map(name).with_context(|| format!("no map `{name}`"))?;
+    match map {
+        aya::maps::Map::LruHashMap(map) => Ok(map.info()?.id()),
+        _ => anyhow::bail!("map `{name}` is of another kind"),
+    }
+}
+
+fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {
+    Ok(object.program_mut(name).with_context(|| format!("no program `{name}`"))?.try_into()?)
+}
+
+/// The flow of client number `client` as `vary` makes its frames, to the VIP and port given.
+#[must_use]
+pub fn varied_flow(client: u32, vip: [u8; 4], vip_port: u16) -> FlowKey {
+    let [low, middle, high, _] = client.to_le_bytes();
+    let port = 0x4000 | u16::try_from(client >> 4 & 0x3fff).unwrap_or(0);
+    FlowKey {
+        client: Address::v4([10, high, low, middle]),
+        vip: Address::v4(vip),
+        client_port: port,
+        vip_port,
+        protocol: protocol::TCP,
+        spare: [0; 3],
+    }
+}
+
+/// An established flow.
+#[must_use]
+pub fn established(service: ServiceId, server: ServerId, now: u32) -> Flow {
+    Flow {
+        service,
+        server,
+        generation: 1,
+        last_seen: now,
+        created: now,
+        state: FlowState::Established as u8,
+        ..Flow::default()
+    }
+}
