@@ -215,6 +215,11 @@ impl Status {
         self.counters().filter(|(_, of, _)| *of == action).map(|(_, _, packets)| packets).sum()
     }
 
+    /// Packets that were counted for this reason.
+    pub fn packets_for(&self, reason: &str) -> u64 {
+        self.counters().filter(|(of, _, _)| *of == reason).map(|(_, _, packets)| packets).sum()
+    }
+
     /// Every counter: reason, outcome, packets.
     pub fn counters(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.0["counters"].as_array().into_iter().flatten().map(|counter| {
