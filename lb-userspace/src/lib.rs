@@ -3,5 +3,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod config_files;
 pub mod dataplane;
 pub mod health;
+pub mod netlink;

@@ -8,6 +8,8 @@
 
 pub mod config;
 pub mod health;
+pub mod neighbour;
 pub mod schedule;
 pub mod tables;
 pub mod view;
+pub mod vip;

@@ -1,0 +1,140 @@
+use std::fs;
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+enum Lbctl {
+    Check(CheckArgs),
+    Diff(DiffArgs),
+    Config(ConfigArgs),
+    Schema,
+}
+
+struct Ended {
+    outcome: Outcome,
+    out: String,
+    err: String,
+}
+
+fn lbctl(arguments: &[&str], running: Option<&str>) -> Ended {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let outcome = match Lbctl::try_parse_from(["lbctl"].iter().chain(arguments)).unwrap() {
+        Lbctl::Check(args) => check(&args, false, &mut out, &mut err),
+        Lbctl::Diff(args) => compare(&args, running, false, &mut out, &mut err),
+        Lbctl::Config(args) => config(&args, false, &mut out, &mut err),
+        Lbctl::Schema => schema(&mut out),
+    };
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { outcome: outcome.unwrap(), out: text(out), err: text(err) }
+}
+
+fn example(name: &str) -> String {
+    format!("{}/../configs/{name}.yaml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file with this text, gone when the test ends.
+struct Written(PathBuf);
+
+impl Written {
+    fn new(name: &str, text: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("lb-cli-config-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("lb.yaml");
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // Nothing depends on it being gone.
+        let _ = self.0.parent().map(fs::remove_dir_all);
+    }
+}
+
+#[test]
+fn a_valid_file_is_said_to_be_valid_with_its_size() {
+    let ended = lbctl(&["check", &example("insignia")], None);
+    assert_eq!((ended.outcome, ended.err.as_str()), (Outcome::Fine, ""));
+    assert!(ended.out.ends_with("is valid: 2 virtual services, 3 real servers\n"), "{}", ended.out);
+}
+
+#[test]
+fn mistakes_end_with_status_3_and_their_number() {
+    let file = Written::new("mistakes", "version: 1\nnode: {interfaces: [{device: eth0}]}\ncolour: green\nsize: 3\n");
+    let ended = lbctl(&["check", file.path()], None);
+    assert_eq!((ended.outcome, ended.out.as_str()), (Outcome::Invalid, ""));
+    assert!(ended.err.starts_with("error[E004]: unknown key `colour`\n --> "), "{}", ended.err);
+    assert!(ended.err.ends_with("is not valid: 2 errors\n"), "{}", ended.err);
+}
+
+#[test]
+fn mistakes_as_json_are_for_programs() {
+    let file = Written::new("json", "version: 1\nnode: {interfaces: [{device: eth0}]}\ncolour: green\n");
+    let ended = lbctl(&["check", "--json", file.path()], None);
+    assert_eq!((ended.outcome, ended.err.as_str()), (Outcome::Invalid, ""));
+    let report: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&report["valid"], &report["errors"]), (&false.into(), &1.into()));
+    assert_eq!(report["diagnostics"][0]["code"], "E004");
+    assert_eq!((&report["diagnostics"][0]["line"], &report["diagnostics"][0]["column"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn this_machine_is_asked_only_when_wanted() {
+    // 203.0.113.0/24 is for documentation (RFC 5737): no machine is attached to it.
+    let text = fs::read_to_string(example("insignia")).unwrap().replace("172.26.11.", "203.0.113.");
+    let file = Written::new("host", &text);
+    assert_eq!(lbctl(&["check", file.path()], None).outcome, Outcome::Fine);
+    let ended = lbctl(&["check", "--on-this-machine", file.path()], None);
+    assert_eq!(ended.outcome, Outcome::Invalid);
+    assert!(ended.err.contains("error[E022]") && ended.err.contains("error[E023]"), "{}", ended.err);
+}
+
+#[test]
+fn a_missing_file_ends_with_status_1() {
+    let ended = lbctl(&["check", "/nowhere/lb.yaml"], None);
+    assert_eq!(ended.outcome, Outcome::Failed);
+    assert!(ended.err.starts_with("error: there is no configuration at /nowhere/lb.yaml"), "{}", ended.err);
+}
+
+#[test]
+fn two_files_are_compared_in_sentences() {
+    let text = fs::read_to_string(example("insignia")).unwrap().replace("104", "11112");
+    let file = Written::new("diff", &text);
+    let ended = lbctl(&["diff", &example("insignia"), file.path()], None);
+    assert_eq!(ended.outcome, Outcome::Fine);
+    assert_eq!(ended.out, "virtual service DS_DICOM: ports changes from [104] to [11112]\n");
+    assert_eq!(lbctl(&["diff", file.path(), file.path()], None).out, "nothing changes\n");
+}
+
+#[test]
+fn a_file_is_compared_with_what_runs() {
+    let text = fs::read_to_string(example("insignia")).unwrap();
+    let with = |password: &str| text.clone() + &format!("certificates: {{a: {{pfx: a.pfx, password: {password}}}}}\n");
+    let file = Written::new("running", &with("hidden"));
+    let running = lbctl(&["config", "show", "--effective", file.path()], None).out;
+    assert!(!running.contains("hidden"));
+    assert_eq!(lbctl(&["diff", file.path()], Some(&running)).out, "nothing changes\n");
+    let ended = lbctl(&["diff", file.path()], None);
+    assert_eq!(ended.outcome, Outcome::Failed);
+    assert!(ended.err.contains("the running configuration is not known"));
+}
+
+#[test]
+fn files_are_shown_as_they_are() {
+    let file = Written::new("show", "version: 1\n# a comment\n");
+    let ended = lbctl(&["config", "show", file.path()], None);
+    assert_eq!(ended.out, format!("# {}\nversion: 1\n# a comment\n", file.path()));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let schema: serde_json::Value = serde_json::from_str(&lbctl(&["schema"], None).out).unwrap();
+    assert_eq!(schema["type"], "object");
+}
