@@ -15,6 +15,9 @@ use crate::lab::{Host, Lab, Output, Process, wait_until};
 
 /// Until the API answers and every health check has spoken; checks of the labs run every second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Name of the API's socket in the lab's folder: short, as the path of a Unix socket has at most 107
+/// bytes.
+pub const SOCKET: &str = "lbd.sock";
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A running balancer.
@@ -56,8 +59,7 @@ impl<'a> Balancer<'a> {
         let lbctl = lbctl(&lbd)?;
         let configuration = lab.folder().join("lb.yaml");
         fs::write(&configuration, yaml).with_context(|| format!("cannot write {}", configuration.display()))?;
-        // The socket's folder is short: the path of a Unix socket has at most 107 bytes.
-        let (pins, socket) = (lab.pin_directory(), lab.folder().join("lbd.sock"));
+        let (pins, socket) = (lab.pin_directory(), lab.folder().join(SOCKET));
         let daemon = Self::spawn(host, &lbd, &configuration, &pins, &socket)?;
         Ok(Self { host, daemon, lbctl, configuration, pins, socket })
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_tests::balancer::Balancer;
+use lb_tests::balancer::{Balancer, SOCKET};
 use lb_tests::deployments::{self, BothSites, DICOM_VIP, MEDIA_VIP};
 use lb_tests::lab::{Lab, standing_namespace};
 use lb_tests::software::dicom::Store;
@@ -84,5 +84,7 @@ fn shell(name: &str, host: &str) -> Result<()> {
     ensure!(namespace.exists(), "the lab {name} has no host {host}, or is not up: {USAGE}");
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", namespace.display())).args(["bash", "--norc"]);
-    Err(command.env("PS1", format!("{host} \\w # ")).exec()).context("cannot start a shell")
+    let socket = Lab::standing_folder(name).join(SOCKET);
+    let error = command.env("PS1", format!("{host} \\w # ")).env("LB_SOCKET", socket).exec();
+    Err(error).context("cannot start a shell")
 }

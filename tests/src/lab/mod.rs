@@ -110,6 +110,11 @@ impl Lab {
         stale::remove_lab(&format!("lb-{name}"))
     }
 
+    /// Where logs and files of the standing lab of this name are.
+    pub fn standing_folder(name: &str) -> PathBuf {
+        Path::new(RUN_DIRECTORY).join(format!("lb-{name}"))
+    }
+
     fn create(id: String) -> Result<Self> {
         let folder = Path::new(RUN_DIRECTORY).join(&id);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
