@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cli;
 pub mod config_files;
+pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod netlink;

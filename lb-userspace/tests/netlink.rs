@@ -3,10 +3,11 @@
 #[path = "netlink/lab.rs"]
 mod lab;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use lab::{Control, Lab};
+use lb_core::config::HostAddress;
 use lb_core::neighbour::{Input, NeighbourState, NextHop, Problem};
 use lb_core::vip::{Action, Announcement, Holder, Wanted, plan};
 use lb_userspace::netlink::{Event, Host, Netlink};
@@ -182,16 +183,10 @@ fn an_unresolved_neighbour_is_solicited_on_the_wire_and_told() {
     capture.find("an ARP request for 192.0.2.77", |frame| {
         frame[12..14] == [0x08, 0x06] && frame[20..22] == [0, 1] && frame[38..42] == [192, 0, 2, 77]
     });
+    let target: Ipv6Addr = "2001:db8::77".parse().unwrap();
     capture.find("a neighbour solicitation for 2001:db8::77", |frame| {
-        frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] == 135 && frame[62..78] == *octets("2001:db8::77")
+        frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] == 135 && frame[62..78] == target.octets()
     });
-}
-
-fn octets(address: &str) -> Vec<u8> {
-    match ip(address) {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 #[test]
@@ -390,10 +385,12 @@ fn announcements_are_seen_on_the_wire_in_every_form() {
 fn configuration_checks_see_the_addresses_of_the_current_namespace() {
     let lab = Lab::new();
     lab.run(|| async {
-        let addresses = Host::read().await.unwrap().own_addresses();
-        assert!(addresses.contains(&("lb0".into(), ip("192.0.2.1"), 24)), "{addresses:?}");
-        assert!(addresses.contains(&("lb0".into(), ip("2001:db8::1"), 64)), "{addresses:?}");
-        assert!(addresses.contains(&("lo".into(), ip("127.0.0.1"), 8)), "{addresses:?}");
-        assert!(addresses.iter().all(|(device, ..)| device == "lb0" || device == "lo"), "{addresses:?}");
+        let addresses = Host::read().await.unwrap().own_addresses().addresses;
+        for (device, address, prefix) in [("lb0", "192.0.2.1", 24), ("lb0", "2001:db8::1", 64), ("lo", "127.0.0.1", 8)]
+        {
+            let expected = HostAddress { device: device.into(), address: ip(address), prefix };
+            assert!(addresses.contains(&expected), "{addresses:?}");
+        }
+        assert!(addresses.iter().all(|entry| ["lb0", "lo"].contains(&entry.device.as_str())), "{addresses:?}");
     });
 }

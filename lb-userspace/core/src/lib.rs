@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the first Instant and read recorded cases"))]
 
 pub mod config;
+pub mod control;
 pub mod health;
 pub mod neighbour;
 pub mod schedule;

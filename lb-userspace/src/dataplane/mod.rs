@@ -5,10 +5,14 @@ mod clock;
 mod error;
 mod object;
 pub mod program;
+mod sweep;
 mod sys;
 mod table;
+mod tables;
 
 pub use clock::Clock;
 pub use error::Error;
 pub use program::{Options, Program};
+pub use sweep::Swept;
 pub use table::Table;
+pub use tables::Tables;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 
+use lb_core::config::{HostAddress, HostAddresses};
 use lb_core::neighbour::Link;
 use lb_core::vip::Present;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -12,9 +12,6 @@ use netlink_packet_route::link::LinkMessage;
 
 use super::connection::Connection;
 use super::{Error, Netlink, message};
-
-/// Device, address and prefix length of each address: what configuration checks compare with.
-pub type HostAddresses = Vec<(String, IpAddr, u8)>;
 
 /// The links and addresses of this network namespace, as [`lb_core::vip::plan`] takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,12 +33,16 @@ impl Host {
         host(&mut connection).await
     }
 
-    /// The addresses by device name, without those that this program added.
+    /// The addresses by device name, without those that this program added: what configuration
+    /// checks compare with.
     #[must_use]
     pub fn own_addresses(&self) -> HostAddresses {
         let names: BTreeMap<u32, &str> = self.links.iter().map(|link| (link.ifindex, link.device.as_str())).collect();
-        let named = |entry: &Present| Some(((*names.get(&entry.ifindex)?).to_owned(), entry.address, entry.prefix));
-        self.addresses.iter().filter(|entry| !entry.ours).filter_map(named).collect()
+        let named = |entry: &Present| {
+            let device = (*names.get(&entry.ifindex)?).to_owned();
+            Some(HostAddress { device, address: entry.address, prefix: entry.prefix })
+        };
+        HostAddresses { addresses: self.addresses.iter().filter(|entry| !entry.ours).filter_map(named).collect() }
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod actions;
 mod announce;
+mod attachment;
 mod connection;
 mod host;
 mod message;
@@ -36,7 +37,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use announce::{gratuitous_arp, unsolicited_advertisement};
-pub use host::{Host, HostAddresses};
+pub use attachment::is_generic;
+pub use host::Host;
 
 use self::connection::Connection;
 use self::packet::PacketSocket;

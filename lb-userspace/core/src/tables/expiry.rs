@@ -54,7 +54,9 @@ impl TickTimeouts {
         }
     }
 
-    fn of(&self, key: &FlowKey, flow: &Flow) -> Ticks {
+    /// The one that goes for this flow.
+    #[must_use]
+    pub fn of(&self, key: &FlowKey, flow: &Flow) -> Ticks {
         match (FlowState::from_u8(flow.state), key.protocol) {
             (FlowState::Pending, _) => self.pending,
             (FlowState::Established | FlowState::Closing, UDP) => self.udp,

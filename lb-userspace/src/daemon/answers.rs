@@ -1,0 +1,274 @@
+//! Answers to the API: the overview, the listings, the orders.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use lb_common::abi::{Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServiceId, Ticks};
+use lb_common::datapath::Kind;
+use lb_common::wire::protocol;
+use lb_core::config::effective;
+use lb_core::config::model::Config;
+use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::tables::expiry::elapsed;
+use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
+use tracing::{info, warn};
+
+use super::{Daemon, End};
+use crate::api::Request;
+use crate::dataplane::Error;
+
+impl Daemon {
+    pub(super) async fn answer(&mut self, request: Request) -> Option<End> {
+        // A reply that nobody waits for any more belongs to a client that left.
+        match request {
+            Request::Status { reply } => drop(reply.send(self.status())),
+            Request::Connections { query, reply } => {
+                let lister = self.lister();
+                tokio::task::spawn_blocking(move || {
+                    let flows = lister.connections();
+                    let _ = reply.send(query.select(flows.into_iter()));
+                });
+            }
+            Request::Persistence { query, reply } => {
+                let lister = self.lister();
+                tokio::task::spawn_blocking(move || {
+                    let records = lister.clients().into_iter().map(|(_, record)| record);
+                    let _ = reply.send(query.select(records));
+                });
+            }
+            Request::ClearPersistence { query, reply } => {
+                let lister = self.lister();
+                tokio::task::spawn_blocking(move || {
+                    let records = lister.clients();
+                    let matching = records.iter().filter(|(_, record)| query.matches(record));
+                    let keys: Vec<_> = matching.map(|(key, _)| *key).collect();
+                    match lister.tables.forget_clients(&keys) {
+                        Ok(cleared) => {
+                            info!(cleared, "persistence records forgotten");
+                            let _ = reply.send(cleared as u64);
+                        }
+                        // Without a reply the client is told that lbd could not answer.
+                        Err(error) => warn!(%error, "persistence records could not be forgotten"),
+                    }
+                });
+            }
+            Request::Reload { reply } => drop(reply.send(self.reload().await)),
+            Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
+            Request::Stop { detach, reply } => {
+                let _ = reply.send(());
+                return Some(End::Stop { detach });
+            }
+        }
+        None
+    }
+
+    fn status(&mut self) -> Status {
+        let now = Instant::now();
+        let config = self.control.config();
+        let configuration = Configuration {
+            path: self.options.config.display().to_string(),
+            loaded_seconds_ago: (now - self.loaded).as_secs(),
+            services: config.virtual_services.len() as u64,
+        };
+        let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
+        let interfaces = self.interfaces(&mut problems);
+        let counters = self.counters().unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            Vec::new()
+        });
+        Status {
+            node: node_name(config),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: (now - self.started).as_secs(),
+            configuration,
+            interfaces,
+            virtual_services: self.control.status(&self.measured(), now),
+            counters,
+            tables: self.fill(&mut problems),
+            problems,
+        }
+    }
+
+    fn interfaces(&self, problems: &mut Vec<String>) -> Vec<view::Interface> {
+        let mut interfaces = Vec::new();
+        for device in &self.devices {
+            let link = self.vips.links().iter().find(|link| link.ifindex == device.ifindex);
+            let up = link.is_some_and(|link| link.up);
+            if !up {
+                problems.push(format!("interface {} is down", device.name));
+            }
+            interfaces.push(view::Interface {
+                device: device.name.clone(),
+                ifindex: device.ifindex,
+                xdp: if device.generic { view::XdpAttachment::Generic } else { view::XdpAttachment::Native },
+                state: if up { view::LinkState::Up } else { view::LinkState::Down },
+            });
+        }
+        interfaces
+    }
+
+    fn measured(&self) -> Measured {
+        let servers = self.control.wanted().servers.keys();
+        let measures = servers.map(|&server| {
+            let counters = self.tables.server_counters(server).unwrap_or_default();
+            let measures = ServerMeasures {
+                packets: counters.packets,
+                bytes: counters.bytes,
+                flows: counters.flows,
+                connections: self.connections_of(server),
+                persistent_clients: self.swept.clients.get(&server).copied().unwrap_or(0),
+            };
+            (server, measures)
+        });
+        measures.collect()
+    }
+
+    fn counters(&self) -> Result<Vec<Counter>, Error> {
+        let counter = |(reason, counters): (lb_common::datapath::Reason, lb_common::abi::VerdictCounters)| Counter {
+            reason: reason.name().to_owned(),
+            action: match reason.kind() {
+                Kind::Pass => CounterAction::Pass,
+                Kind::Forward => CounterAction::Forward,
+                Kind::Drop => CounterAction::Drop,
+            },
+            packets: counters.packets,
+            bytes: counters.bytes,
+            help: reason.help().to_owned(),
+        };
+        Ok(self.tables.verdicts()?.into_iter().map(counter).collect())
+    }
+
+    /// How full the tables are; a full one is a problem to be told.
+    fn fill(&self, problems: &mut Vec<String>) -> Vec<view::Table> {
+        let capacities = self.tables.capacities().into_iter().zip(self.swept.entries);
+        let mut tables = Vec::new();
+        for (at, ((name, capacity), entries)) in capacities.enumerate() {
+            let capacity = u64::from(capacity);
+            // The other two make room by themselves.
+            let can_fill_up = at % 2 == 0;
+            if can_fill_up && entries * 10 >= capacity * 9 {
+                problems.push(format!(
+                    "table {name} holds {entries} of {capacity} entries; when it is full, new ones are forwarded \
+                     without being remembered: raise `node.limits.{name}` and restart with `lbctl stop --detach`"
+                ));
+            }
+            tables.push(view::Table { name: name.to_owned(), entries, capacity });
+        }
+        tables
+    }
+
+    fn lister(&mut self) -> Lister {
+        let wanted = self.control.wanted();
+        let services = wanted.service_numbers.iter().map(|(name, id)| (*id, name.clone())).collect();
+        let servers = wanted.server_numbers.iter().map(|(key, id)| (*id, key.server.clone())).collect();
+        let prefixes = self.control.config().virtual_services.iter().filter_map(|service| {
+            let id = wanted.service_numbers.get(&service.name)?;
+            let persistence = service.persistence.as_ref()?;
+            Some((*id, if service.address.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 }))
+        });
+        Lister {
+            services,
+            servers,
+            prefixes: prefixes.collect(),
+            roster: self.control.roster(),
+            tick: self.control.tick(),
+            now: self.clock.now().unwrap_or_default(),
+            tables: std::sync::Arc::clone(&self.tables),
+        }
+    }
+}
+
+/// What a listing needs beside the tables: a copy, so that it can be made beside the loop.
+struct Lister {
+    services: BTreeMap<ServiceId, String>,
+    servers: BTreeMap<ServerId, String>,
+    prefixes: BTreeMap<ServiceId, u8>,
+    roster: Roster,
+    tick: Duration,
+    now: Ticks,
+    tables: std::sync::Arc<crate::dataplane::Tables>,
+}
+
+impl Lister {
+    fn connections(&self) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        let walked = self.tables.for_each_flow(|key, flow| connections.push(self.connection(key, flow)));
+        if let Err(error) = walked {
+            warn!(%error, "the listing of flows ended early");
+        }
+        connections
+    }
+
+    fn connection(&self, key: &FlowKey, flow: &Flow) -> Connection {
+        let idle = elapsed(flow.last_seen, self.now);
+        let timeout = self.roster.flow_timeout(key, flow);
+        let is_udp = key.protocol == protocol::UDP;
+        Connection {
+            virtual_service: self.service(flow.service),
+            real_server: self.server(flow.server),
+            protocol: if is_udp { view::Transport::Udp } else { view::Transport::Tcp },
+            client: SocketAddr::new(key.client.into(), key.client_port),
+            vip: SocketAddr::new(key.vip.into(), key.vip_port),
+            state: match FlowState::from_u8(flow.state) {
+                FlowState::Pending => view::FlowState::Pending,
+                FlowState::Established | FlowState::Closing if is_udp => view::FlowState::Udp,
+                FlowState::Established => view::FlowState::Established,
+                FlowState::Closing => view::FlowState::Closing,
+            },
+            age_seconds: self.seconds(elapsed(flow.created, self.now)),
+            idle_seconds: self.seconds(idle),
+            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
+        }
+    }
+
+    fn clients(&self) -> Vec<(PersistenceKey, PersistenceRecord)> {
+        let mut clients = Vec::new();
+        let walked = self.tables.for_each_client(|key, record, confirmed| {
+            clients.push((*key, self.client(key, record, confirmed)));
+        });
+        if let Err(error) = walked {
+            warn!(%error, "the listing of persistence records ended early");
+        }
+        clients
+    }
+
+    fn client(&self, key: &PersistenceKey, record: &Persistence, confirmed: bool) -> PersistenceRecord {
+        let idle = elapsed(record.last_used, self.now);
+        let timeout = self.roster.persistence_timeout(key.service);
+        PersistenceRecord {
+            virtual_service: self.service(key.service),
+            client: self.network(key.client, key.service),
+            real_server: self.server(record.server),
+            age_seconds: self.seconds(elapsed(record.created, self.now)),
+            idle_seconds: self.seconds(idle),
+            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
+            confirmed,
+        }
+    }
+
+    fn network(&self, client: Address, service: ServiceId) -> Network {
+        let address = IpAddr::from(client);
+        match self.prefixes.get(&service) {
+            Some(prefix) => Network::new(address, *prefix),
+            None => address.into(),
+        }
+    }
+
+    fn service(&self, id: ServiceId) -> String {
+        self.services.get(&id).cloned().unwrap_or_else(|| format!("(removed service {id})"))
+    }
+
+    fn server(&self, id: ServerId) -> String {
+        self.servers.get(&id).cloned().unwrap_or_else(|| format!("(removed server {id})"))
+    }
+
+    fn seconds(&self, ticks: Ticks) -> u64 {
+        (self.tick * ticks).as_secs()
+    }
+}
+
+fn node_name(config: &Config) -> String {
+    let named = config.node.name.clone();
+    named.or_else(|| nix::unistd::gethostname().ok()?.into_string().ok()).unwrap_or_else(|| "lb".to_owned())
+}

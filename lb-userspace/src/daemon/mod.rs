@@ -1,0 +1,454 @@
+//! `lbd`: the composition root. Builds the shells, owns [`Control`], and runs one loop over one
+//! closed set of events.
+//!
+//! In: arguments. Out: a running load balancer, until it is told to stop. Every decision is asked
+//! of `lb_core`; what is here carries events in and actions out, one at a time.
+
+mod answers;
+mod configuration;
+mod numbers;
+mod options;
+mod vips;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lb_common::abi::ServerId;
+use lb_core::control::{Action, Control};
+use lb_core::health::Outcome;
+use nix::net::if_::if_nametoindex;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+use crate::api::{self, Request};
+use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
+use crate::health::{Prober, Report};
+use crate::netlink::{self, Netlink};
+
+pub use options::Options;
+use vips::Vips;
+
+/// Room for events of each kind that wait for the loop.
+const QUEUE: usize = 1024;
+
+/// From the end of a sweep to the start of the next, at least; a long one is followed by a longer
+/// pause, so that sweeping never takes more than a tenth of a CPU.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+const SWEEP_SHARE: u32 = 9;
+
+/// Between readings of the program's log, when it has one.
+const LOG_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Between attempts to write a plan that the kernel refused.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, in a sentence that says what to do.
+pub async fn run(options: Options) -> Result<()> {
+    let (daemon, server, requests) = Daemon::start(options).await?;
+    let (stop, stopped) = oneshot::channel();
+    let api = tokio::spawn(server.serve(requests, async {
+        let _ = stopped.await;
+    }));
+    daemon.run(stop, api).await
+}
+
+struct Daemon {
+    options: Options,
+    control: Control,
+    program: Program,
+    tables: Arc<Tables>,
+    clock: Clock,
+    netlink: Netlink,
+    prober: Prober,
+    vips: Vips,
+    inbox: Inbox,
+    /// What the last sweep found.
+    swept: Swept,
+    sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
+    next_sweep: Instant,
+    retry: Option<Instant>,
+    started: Instant,
+    loaded: Instant,
+    devices: Vec<Device>,
+    problems: BTreeMap<String, String>,
+}
+
+/// An interface that XDP is attached to.
+struct Device {
+    name: String,
+    ifindex: u32,
+    /// In the network stack, not in the driver.
+    generic: bool,
+}
+
+/// Where events arrive.
+struct Inbox {
+    requests: mpsc::Receiver<Request>,
+    reports: mpsc::Receiver<Report>,
+    kernel: mpsc::Receiver<netlink::Event>,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Everything that can happen.
+enum Event {
+    Request(Request),
+    Probed(Report),
+    Kernel(netlink::Event),
+    Swept(Duration, Result<Swept, dataplane::Error>),
+    Timeout,
+    Reload,
+    Stop,
+}
+
+/// How the loop ends.
+enum End {
+    Stop { detach: bool },
+    Failed(anyhow::Error),
+}
+
+impl Daemon {
+    async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
+        let config = configuration::load(&options.config)?;
+        // The socket first: it is what a second daemon on this machine is refused by.
+        let server = api::Server::bind(&options.socket, api::Limits::default())?;
+        let (request_sender, requests) = mpsc::channel(QUEUE);
+        let (kernel_sender, kernel) = mpsc::channel(QUEUE);
+        let (report_sender, reports) = mpsc::channel(QUEUE);
+        let mut clock = Clock::start()?;
+        let loading = program::Options {
+            pins: options.pin_dir.clone(),
+            limits: config.node.limits,
+            tick_shift: clock.shift(),
+            log_verdicts: options.log_verdicts,
+        };
+        let program = Program::load(&loading)?;
+        let tables = Arc::new(Tables::open(&options.pin_dir)?);
+        let installed = tables.installed()?;
+        let ids = numbers::adopt(&options.state_dir(), &installed)?;
+        let now = Instant::now();
+        let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
+        let control = Control::new(config, installed, ids, clock.tick(), seed, now)
+            .context("the configuration cannot be carried out")?;
+        let inbox = Inbox {
+            requests,
+            reports,
+            kernel,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        let mut daemon = Self {
+            options,
+            control,
+            program,
+            tables,
+            clock,
+            netlink: Netlink::start(kernel_sender)?,
+            prober: Prober::new(report_sender),
+            vips: Vips::default(),
+            inbox,
+            swept: Swept::default(),
+            sweeping: None,
+            next_sweep: now,
+            retry: None,
+            started: now,
+            loaded: now,
+            devices: Vec::new(),
+            problems: BTreeMap::new(),
+        };
+        daemon.write_plan()?;
+        daemon.attach().await?;
+        if daemon.options.log_verdicts {
+            daemon.log_verdicts()?;
+        }
+        daemon.plan_vips().await;
+        info!(
+            services = daemon.control.config().virtual_services.len(),
+            interfaces = daemon.devices.len(),
+            "lbd is running"
+        );
+        Ok((daemon, server, request_sender))
+    }
+
+    async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<()> {
+        let end = loop {
+            self.act().await;
+            let event = self.next_event().await;
+            if let Some(end) = self.handle(event).await {
+                break end;
+            }
+        };
+        // Requests go on being answered until the server has told its clients good-bye.
+        let _ = stop.send(());
+        tokio::pin!(api);
+        loop {
+            tokio::select! {
+                _ = &mut api => break,
+                Some(request) = self.inbox.requests.recv() => drop(request),
+            }
+        }
+        match end {
+            End::Stop { detach: true } => self.detach().await,
+            End::Stop { detach: false } => {
+                info!("lbd stops; the kernel goes on forwarding as it is");
+                Ok(())
+            }
+            End::Failed(error) => Err(error),
+        }
+    }
+
+    /// Carries out what the machines want, until they want nothing more.
+    async fn act(&mut self) {
+        loop {
+            while let Some(action) = self.control.poll_action() {
+                self.perform(action).await;
+            }
+            if let Err(error) = self.write_plan() {
+                error!("the tables could not be brought up to date, tried again in a second: {error:#}");
+                self.retry = Some(Instant::now() + RETRY);
+            }
+            self.announce().await;
+            let Some(action) = self.control.poll_action() else { return };
+            self.perform(action).await;
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Probe { id, generation, address, check } => self.prober.probe(id, generation, address, check),
+            Action::Cancel { id, generation } => self.prober.cancel(id, generation),
+            Action::Ask(question) => {
+                if let Some(answer) = self.netlink.perform(&question).await {
+                    self.control.neighbour(answer, Instant::now());
+                }
+            }
+            Action::Notice(notice) => {
+                let (service, server) = (&notice.server.service, &notice.server.server);
+                if notice.worse {
+                    warn!(service, server, "{}", notice.sentence);
+                } else {
+                    info!(service, server, "{}", notice.sentence);
+                }
+            }
+        }
+    }
+
+    /// Brings the kernel tables to where they should be.
+    fn write_plan(&mut self) -> Result<()> {
+        let operations = self.control.plan()?;
+        if operations.is_empty() {
+            return Ok(());
+        }
+        debug!(operations = operations.len(), "writing the tables");
+        for operation in &operations {
+            self.tables.write(operation)?;
+            self.control.applied(operation);
+        }
+        self.control.settled();
+        numbers::keep(&self.options.state_dir(), self.control.ids())?;
+        self.retry = None;
+        Ok(())
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let deadline = self.deadline();
+        let sweeping = async {
+            match self.sweeping.as_mut() {
+                Some(task) => task.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // In this order: an order to stop is never behind a flood of anything else.
+            biased;
+            _ = self.inbox.terminate.recv() => Event::Stop,
+            _ = self.inbox.interrupt.recv() => Event::Stop,
+            _ = self.inbox.hangup.recv() => Event::Reload,
+            Some(event) = self.inbox.kernel.recv() => Event::Kernel(event),
+            Some(report) = self.inbox.reports.recv() => Event::Probed(report),
+            Some(request) = self.inbox.requests.recv() => Event::Request(request),
+            swept = sweeping => {
+                let failed = |error: tokio::task::JoinError| std::io::Error::other(error);
+                match swept {
+                    Ok((took, result)) => Event::Swept(took, result),
+                    Err(error) => Event::Swept(Duration::ZERO, Err(failed(error).into())),
+                }
+            }
+            () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let sweep = self.sweeping.is_none().then_some(self.next_sweep);
+        let deadlines = [self.control.next_deadline(), self.vips.next_deadline(), sweep, self.retry];
+        let idle = Instant::now() + Duration::from_secs(60);
+        deadlines.into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    async fn handle(&mut self, event: Event) -> Option<End> {
+        let now = Instant::now();
+        match event {
+            Event::Request(request) => return self.answer(request).await,
+            Event::Probed(Report { id, generation, outcome }) => self.probed(id, generation, outcome, now),
+            Event::Kernel(netlink::Event::Neighbour(input)) => self.control.neighbour(input, now),
+            Event::Kernel(netlink::Event::HostChanged) => {
+                self.reattach().await;
+                self.plan_vips().await;
+            }
+            Event::Kernel(netlink::Event::Stopped(error)) => {
+                return Some(End::Failed(anyhow::Error::new(error).context("the kernel reports no more changes")));
+            }
+            Event::Swept(took, result) => self.swept(took, result),
+            Event::Timeout => self.timeout(now),
+            Event::Reload => match self.reload().await {
+                Ok(report) => info!(changes = report.changes.len(), "the configuration was read again"),
+                Err(refused) => warn!("the configuration stays as it is: {}", configuration::sentence(&refused)),
+            },
+            Event::Stop => return Some(End::Stop { detach: false }),
+        }
+        None
+    }
+
+    fn probed(&mut self, id: lb_core::health::TargetId, generation: u32, outcome: Outcome, now: Instant) {
+        self.control.probed(id, generation, outcome, now);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.control.handle_timeout(now);
+        self.vips.handle_timeout(now);
+        if self.sweeping.is_none() && self.next_sweep <= now {
+            self.sweep();
+        }
+    }
+
+    /// Starts a sweep beside the loop.
+    fn sweep(&mut self) {
+        let tick = match self.clock.now() {
+            Ok(tick) => tick,
+            Err(error) => {
+                warn!(%error, "the kernel's clock cannot be read, no sweep this time");
+                self.next_sweep = Instant::now() + SWEEP_PAUSE;
+                return;
+            }
+        };
+        let (tables, roster) = (Arc::clone(&self.tables), self.control.roster());
+        self.sweeping = Some(tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let result = tables.sweep(&roster, tick);
+            (begun.elapsed(), result)
+        }));
+    }
+
+    fn swept(&mut self, took: Duration, result: Result<Swept, dataplane::Error>) {
+        self.sweeping = None;
+        self.next_sweep = Instant::now() + SWEEP_PAUSE.max(took * SWEEP_SHARE);
+        match result {
+            Ok(swept) => self.swept = swept,
+            Err(error) => warn!(%error, "the sweep over the tables ended early"),
+        }
+    }
+
+    /// Attaches XDP to the interfaces of the configuration, and takes it off all others.
+    async fn attach(&mut self) -> Result<()> {
+        let interfaces = self.control.config().node.interfaces.clone();
+        let mut devices = Vec::new();
+        for interface in &interfaces {
+            self.program.attach(&interface.device, interface.xdp)?;
+            devices.push(Device::read(&interface.device).await?);
+        }
+        for device in program::attached(&self.options.pin_dir)? {
+            if !interfaces.iter().any(|interface| interface.device == device) {
+                program::detach(&self.options.pin_dir, &device)?;
+                info!(device, "XDP taken off");
+            }
+        }
+        self.devices = devices;
+        Ok(())
+    }
+
+    /// An interface that went away and came back has lost its program.
+    async fn reattach(&mut self) {
+        for device in &mut self.devices {
+            let Ok(ifindex) = if_nametoindex(device.name.as_str()) else {
+                self.problems.insert(device.name.clone(), format!("interface {} is gone", device.name));
+                continue;
+            };
+            if ifindex == device.ifindex && !self.problems.contains_key(&device.name) {
+                continue;
+            }
+            let interfaces = &self.control.config().node.interfaces;
+            let mode = interfaces.iter().find(|interface| interface.device == device.name).map(|i| i.xdp);
+            let attached = self.program.attach(&device.name, mode.unwrap_or_default()).map_err(anyhow::Error::new);
+            let read = match attached {
+                Ok(()) => Device::read(&device.name).await,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(read) => {
+                    self.problems.remove(&device.name);
+                    *device = read;
+                }
+                Err(error) => {
+                    self.problems.insert(device.name.clone(), format!("{error:#}"));
+                }
+            }
+        }
+    }
+
+    /// Prints what the program logs; only when asked for.
+    fn log_verdicts(&mut self) -> Result<()> {
+        let logger = aya_log::EbpfLogger::init(self.program.ebpf()).context("reading the program's log")?;
+        let mut logger = logger;
+        tokio::spawn(async move {
+            loop {
+                logger.flush();
+                tokio::time::sleep(LOG_INTERVAL).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// Leaves service on purpose: nothing of the load balancer remains.
+    async fn detach(mut self) -> Result<()> {
+        if let Some(sweeping) = self.sweeping.take() {
+            let _ = sweeping.await;
+        }
+        self.remove_vips().await;
+        program::remove(&self.options.pin_dir)?;
+        numbers::forget(&self.options.state_dir())?;
+        info!("lbd stops; XDP, tables and VIPs are removed");
+        Ok(())
+    }
+
+    /// Live connections of a server as the scheduler sees them, for the overview.
+    fn connections_of(&self, server: ServerId) -> u64 {
+        self.tables.connections(server).unwrap_or_else(|error| {
+            debug!(%error, "a server's connections cannot be read");
+            self.swept.connections.get(&server).copied().unwrap_or(0)
+        })
+    }
+}
+
+impl Device {
+    async fn read(name: &str) -> Result<Self> {
+        let ifindex = if_nametoindex(name).with_context(|| format!("there is no interface {name}"))?;
+        Ok(Self { name: name.to_owned(), ifindex, generic: netlink::is_generic(ifindex).await? })
+    }
+}
+
+impl Options {
+    /// Where what must outlive the daemon is kept: beside the socket.
+    fn state_dir(&self) -> PathBuf {
+        self.socket.parent().map_or_else(|| PathBuf::from("/run/lb"), PathBuf::from)
+    }
+}

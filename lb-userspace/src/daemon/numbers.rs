@@ -1,0 +1,78 @@
+//! Names of the numbers in the tables, kept for the daemon after this one: flows carry numbers, and
+//! a daemon that adopts them must know whose they are.
+//!
+//! One file beside the socket, replaced whole. It may be lost or out of date: numbers without a
+//! name are reserved and their servers get new ones (`Ids::adopt_tables`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use lb_core::tables::{Ids, Installed, ServerIdentity};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Numbers {
+    services: BTreeMap<String, u32>,
+    servers: Vec<Server>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Server {
+    service: String,
+    server: String,
+    address: IpAddr,
+    port: Option<u16>,
+    number: u32,
+}
+
+fn file(directory: &Path) -> PathBuf {
+    directory.join("numbers.json")
+}
+
+/// Numbers as the tables and the file say.
+pub(super) fn adopt(directory: &Path, installed: &Installed) -> Result<Ids> {
+    let numbers = match fs::read(file(directory)) {
+        Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+            warn!(%error, "{} cannot be read: flows of before are cut", file(directory).display());
+            Numbers::default()
+        }),
+        Err(_) => Numbers::default(),
+    };
+    let servers = numbers.servers.into_iter().map(|s| {
+        let identity = ServerIdentity { service: s.service, server: s.server, address: s.address, port: s.port };
+        (identity, s.number)
+    });
+    Ids::adopt_tables(installed, &numbers.services, &servers.collect())
+        .context("the tables of an earlier lbd contradict themselves; `lbctl stop --detach` removes them")
+}
+
+/// Writes down the numbers in use.
+pub(super) fn keep(directory: &Path, ids: &Ids) -> Result<()> {
+    let servers = ids.servers().map(|(identity, number)| Server {
+        service: identity.service.clone(),
+        server: identity.server.clone(),
+        address: identity.address,
+        port: identity.port,
+        number,
+    });
+    let services = ids.services().map(|(name, number)| (name.to_owned(), number)).collect();
+    let numbers = Numbers { services, servers: servers.collect() };
+    let path = file(directory);
+    let text = serde_json::to_vec(&numbers)?;
+    // Beside it first, so that a full disk leaves the old one whole.
+    let new = path.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Nothing is to be adopted any more.
+pub(super) fn forget(directory: &Path) -> Result<()> {
+    match fs::remove_file(file(directory)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

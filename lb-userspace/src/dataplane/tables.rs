@@ -1,0 +1,216 @@
+//! The tables of the datapath: operations are written, content and counters are read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lb_common::abi::{
+    ABI_VERSION, Flow, FlowKey, MAX_SERVERS, MAX_SERVICES, Opened, Persistence, PersistenceKey, Plain, PortRanges,
+    PortRangesKey, SCHEDULE_PLACES, Server, ServerCounters, ServerId, Service, ServicePortKey, Settings,
+    VIP_FILTER_WORDS, VerdictCounters,
+};
+use lb_common::datapath::Reason;
+use lb_core::tables::{Installed, TableOp};
+
+use super::{Error, Table};
+
+/// Handles on the pinned tables.
+pub struct Tables {
+    settings: Table<u32, Settings>,
+    vip_filter: Table<u32, u64>,
+    service_ports: Table<ServicePortKey, u32>,
+    port_ranges: Table<PortRangesKey, PortRanges>,
+    services: Table<u32, Service>,
+    servers: Table<u32, Server>,
+    schedule: Table<u32, u64>,
+    pub(super) opened: Table<u32, Opened>,
+    pub(super) closed: Table<u32, u64>,
+    server_counters: Table<u32, ServerCounters>,
+    verdicts: Table<u32, VerdictCounters>,
+    pub(super) flows: Table<FlowKey, Flow>,
+    pub(super) pending_flows: Table<FlowKey, Flow>,
+    pub(super) persistence: Table<PersistenceKey, Persistence>,
+    pub(super) new_clients: Table<PersistenceKey, Persistence>,
+}
+
+impl Tables {
+    /// Opens the tables that [`super::Program::load`] pinned.
+    ///
+    /// # Errors
+    /// When one is missing or of another layout.
+    pub fn open(pins: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            settings: Table::open(pins, "settings")?,
+            vip_filter: Table::open(pins, "vip_filter")?,
+            service_ports: Table::open(pins, "service_ports")?,
+            port_ranges: Table::open(pins, "port_ranges")?,
+            services: Table::open(pins, "services")?,
+            servers: Table::open(pins, "servers")?,
+            schedule: Table::open(pins, "schedule")?,
+            opened: Table::open(pins, "opened")?,
+            closed: Table::open(pins, "closed")?,
+            server_counters: Table::open(pins, "server_counters")?,
+            verdicts: Table::open(pins, "verdicts")?,
+            flows: Table::open(pins, "flows")?,
+            pending_flows: Table::open(pins, "pending_flows")?,
+            persistence: Table::open(pins, "persistence")?,
+            new_clients: Table::open(pins, "new_clients")?,
+        })
+    }
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then the table is as it was.
+    pub fn write(&self, operation: &TableOp) -> Result<(), Error> {
+        match operation {
+            TableOp::SetSettings(settings) => {
+                self.settings.set(&0, &Settings { abi_version: ABI_VERSION, ..*settings })
+            }
+            TableOp::SetServer { id, entry } => self.servers.set(id, entry),
+            TableOp::WriteSchedule { first_word, words } => {
+                let keys: Vec<u32> = (*first_word..).take(words.len()).collect();
+                self.schedule.set_many(&keys, words)
+            }
+            TableOp::SetService { id, entry } => self.services.set(id, entry),
+            TableOp::SetServicePort { key, service } => self.service_ports.set(key, service),
+            TableOp::RemoveServicePort { key } => self.service_ports.remove(key).map(|_| ()),
+            TableOp::SetPortRanges { key, ranges } => self.port_ranges.set(key, ranges),
+            TableOp::RemovePortRanges { key } => self.port_ranges.remove(key).map(|_| ()),
+            TableOp::SetFilter { word, bits } => self.vip_filter.set(word, bits),
+        }
+    }
+
+    /// What the tables hold: nothing on a machine that has just started, else what an earlier
+    /// daemon left.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn installed(&self) -> Result<Installed, Error> {
+        let services = elements(&self.services, MAX_SERVICES)?;
+        let mut installed = Installed {
+            settings: self.settings.get(&0)?.unwrap_or_default(),
+            filter: elements(&self.vip_filter, VIP_FILTER_WORDS)?,
+            service_ports: entries(&self.service_ports)?,
+            port_ranges: entries(&self.port_ranges)?,
+            services,
+            servers: elements(&self.servers, MAX_SERVERS)?,
+            schedule: Vec::new(),
+        };
+        if !installed.services.is_empty() {
+            let words = elements(&self.schedule, SCHEDULE_PLACES / lb_common::abi::PLACES_PER_WORD)?;
+            let end = words.last_key_value().map_or(0, |(last, _)| *last as usize + 1);
+            installed.schedule.resize(end, 0);
+            for (at, word) in words {
+                installed.schedule[at as usize] = word;
+            }
+        }
+        Ok(installed)
+    }
+
+    /// Traffic to one server, over all CPUs.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn server_counters(&self, server: ServerId) -> Result<ServerCounters, Error> {
+        let all = self.server_counters.get_all(&server)?.unwrap_or_default();
+        Ok(all.iter().fold(ServerCounters::default(), |sum, cpu| ServerCounters {
+            packets: sum.packets + cpu.packets,
+            bytes: sum.bytes + cpu.bytes,
+            flows: sum.flows + cpu.flows,
+        }))
+    }
+
+    /// Live connections of one server as the scheduler sees them.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn connections(&self, server: ServerId) -> Result<u64, Error> {
+        let opened = self.opened.get(&server)?.unwrap_or_default().flows;
+        Ok(opened.saturating_sub(self.closed.get(&server)?.unwrap_or(0)))
+    }
+
+    /// Frames by verdict, over all CPUs, in the order of the reasons.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn verdicts(&self) -> Result<Vec<(Reason, VerdictCounters)>, Error> {
+        let sum = |reason: &Reason| {
+            let all = self.verdicts.get_all(&u32::from(*reason as u8))?.unwrap_or_default();
+            let add = |sum: VerdictCounters, cpu: &VerdictCounters| VerdictCounters {
+                packets: sum.packets + cpu.packets,
+                bytes: sum.bytes + cpu.bytes,
+            };
+            Ok((*reason, all.iter().fold(VerdictCounters::default(), add)))
+        };
+        Reason::ALL.iter().map(sum).collect()
+    }
+
+    /// Walks over the flows; pending ones are in the second half.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn for_each_flow(&self, mut visit: impl FnMut(&FlowKey, &Flow)) -> Result<(), Error> {
+        for table in [&self.flows, &self.pending_flows] {
+            table.walk(|keys, flows| {
+                keys.iter().zip(flows).for_each(|(key, flow)| visit(key, flow));
+                true
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Walks over the persistence records, with whether the client has answered.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn for_each_client(&self, mut visit: impl FnMut(&PersistenceKey, &Persistence, bool)) -> Result<(), Error> {
+        for (table, confirmed) in [(&self.persistence, true), (&self.new_clients, false)] {
+            table.walk(|keys, records| {
+                keys.iter().zip(records).for_each(|(key, record)| visit(key, record, confirmed));
+                true
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets persistence records. Returns how many there were.
+    ///
+    /// # Errors
+    /// When a table cannot be written.
+    pub fn forget_clients(&self, keys: &[PersistenceKey]) -> Result<usize, Error> {
+        let confirmed = self.persistence.remove_many(keys)?;
+        Ok(confirmed + self.new_clients.remove_many(keys)?)
+    }
+
+    /// Name and capacity of the tables that fill up.
+    #[must_use]
+    pub fn capacities(&self) -> [(&'static str, u32); 4] {
+        [
+            ("flows", self.flows.capacity()),
+            ("pending_flows", self.pending_flows.capacity()),
+            ("persistence", self.persistence.capacity()),
+            ("new_clients", self.new_clients.capacity()),
+        ]
+    }
+}
+
+fn entries<K: Plain + Default + Ord, V: Plain + Default>(table: &Table<K, V>) -> Result<BTreeMap<K, V>, Error> {
+    let mut all = BTreeMap::new();
+    table.walk(|keys, values| {
+        all.extend(keys.iter().copied().zip(values.iter().copied()));
+        true
+    })?;
+    Ok(all)
+}
+
+/// The places of an array that are not all zero.
+fn elements<V: Plain + Default + PartialEq>(table: &Table<u32, V>, size: u32) -> Result<BTreeMap<u32, V>, Error> {
+    let zero = V::default();
+    let mut all = BTreeMap::new();
+    table.walk(|keys, values| {
+        all.extend(keys.iter().copied().zip(values.iter().copied()).filter(|(_, value)| *value != zero));
+        true
+    })?;
+    debug_assert!(all.keys().all(|key| *key < size));
+    Ok(all)
+}
