@@ -112,7 +112,7 @@ enum Event {
 
 /// How the loop ends.
 enum End {
-    Stop { detach: bool },
+    Stop,
     Failed(anyhow::Error),
 }
 
@@ -198,11 +198,7 @@ impl Daemon {
             }
         }
         match end {
-            End::Stop { detach: true } => self.detach().await,
-            End::Stop { detach: false } => {
-                info!("lbd stops; the kernel goes on forwarding as it is");
-                Ok(())
-            }
+            End::Stop => Ok(()),
             End::Failed(error) => Err(error),
         }
     }
@@ -314,7 +310,10 @@ impl Daemon {
                 Ok(report) => info!(changes = report.changes.len(), "the configuration was read again"),
                 Err(refused) => warn!("the configuration stays as it is: {}", configuration::sentence(&refused)),
             },
-            Event::Stop => return Some(End::Stop { detach: false }),
+            Event::Stop => {
+                info!("lbd stops; the kernel goes on forwarding as it is");
+                return Some(End::Stop);
+            }
         }
         None
     }
@@ -419,14 +418,14 @@ impl Daemon {
     }
 
     /// Leaves service on purpose: nothing of the load balancer remains.
-    async fn detach(mut self) -> Result<()> {
+    async fn detach(&mut self) -> Result<()> {
         if let Some(sweeping) = self.sweeping.take() {
             let _ = sweeping.await;
         }
         self.remove_vips().await;
         program::remove(&self.options.pin_dir)?;
         numbers::forget(&self.options.state_dir())?;
-        info!("lbd stops; XDP, tables and VIPs are removed");
+        info!("XDP, tables and VIPs are removed");
         Ok(())
     }
 
