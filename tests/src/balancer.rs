@@ -168,6 +168,11 @@ impl<'a> Balancer<'a> {
 
 impl Drop for Balancer<'_> {
     fn drop(&mut self) {
+        // The last status is among the logs that a failing test shows.
+        if let (Ok(status), Some(folder)) = (self.lbctl(&["status", "--json"]), self.socket.parent()) {
+            let readable = serde_json::from_str::<Value>(&status.stdout).map(|value| in_short(&value));
+            let _ = fs::write(folder.join("lbctl-status.log"), readable.unwrap_or_else(|_| status.to_string()));
+        }
         // The lab removes pins and namespace anyway; this lets the daemon do it itself.
         if !matches!(self.daemon.ended(), Ok(Some(_))) {
             let _ = self.detach();
@@ -233,6 +238,21 @@ impl Status {
     fn services(&self) -> impl Iterator<Item = &Value> {
         self.0["virtual_services"].as_array().into_iter().flatten()
     }
+}
+
+/// The part of a status that explains a failure: counters that moved, servers, problems.
+fn in_short(status: &Value) -> String {
+    let status = Status(status.clone());
+    let counters = status.counters().filter(|(.., packets)| *packets > 0);
+    let counters = counters.map(|(reason, action, packets)| format!("{packets} {action}: {reason}"));
+    let servers = status.servers().map(|(service, server)| {
+        format!(
+            "{service}/{}: {}, {} packets, {}",
+            server["name"], server["state"], server["packets"], server["reason"]
+        )
+    });
+    let problems = status.0["problems"].as_array().into_iter().flatten().map(|problem| format!("problem: {problem}"));
+    counters.chain(servers).chain(problems).collect::<Vec<_>>().join("\n")
 }
 
 fn status(host: &Host, lbctl: &Path, socket: &Path) -> Result<Status> {

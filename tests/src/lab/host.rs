@@ -7,12 +7,14 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
+use super::pass_program::PassProgram;
 use super::{Output, Process, ip_in, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,10 +32,18 @@ pub struct Host {
     pub(super) interfaces: u8,
     pub(super) addresses: Vec<(String, IpAddr)>,
     started: AtomicU32,
+    pub(super) pass: Arc<PassProgram>,
 }
 
 impl Host {
-    pub(super) fn new(name: &str, namespace: &str, switch: &str, folder: &Path, number: u8) -> Result<Self> {
+    pub(super) fn new(
+        name: &str,
+        namespace: &str,
+        switch: &str,
+        folder: &Path,
+        number: u8,
+        pass: Arc<PassProgram>,
+    ) -> Result<Self> {
         let host = Self {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
@@ -43,6 +53,7 @@ impl Host {
             interfaces: 0,
             addresses: Vec::new(),
             started: AtomicU32::new(0),
+            pass,
         };
         // Addresses are usable at once, nothing is asked of routers that do not exist, and replies
         // may take another way than requests did.

@@ -12,8 +12,7 @@ use super::{Capture, Network, PacketSocket, address_of, ip_in, run_here};
 impl Host {
     /// Gives the host an interface on `network`, with addresses such as `192.0.2.1/24`.
     ///
-    /// Checksums and VLAN tags are written by the host, as no NIC follows that would. The switch's end receives
-    /// with GRO on: else frames that an XDP program transmits or redirects would vanish there.
+    /// Checksums and VLAN tags are written by the host, as no NIC follows that would.
     ///
     /// # Errors
     /// When the kernel refuses the interface or an address.
@@ -27,8 +26,10 @@ impl Host {
             &["link", "add", &port, "type", "veth", "peer", "name", device, "address", &mac, "netns", namespace],
         )?;
         ip_in(switch, &["link", "set", &port, "master", &network.bridge, "up"])?;
-        without_offloads(switch, &port, "on")?;
-        without_offloads(namespace, device, "off")?;
+        without_offloads(switch, &port)?;
+        without_offloads(namespace, device)?;
+        let pass = self.pass.pin().display().to_string();
+        in_network_of(switch, "ip", &["link", "set", &port, "xdpdrv", "pinned", &pass])?;
         ip_in(namespace, &["link", "set", device, "up"])?;
         for address in addresses {
             self.add_address(device, address)?;
@@ -162,10 +163,14 @@ impl Host {
     }
 }
 
-/// Has the host write checksums and VLAN tags of `device` into its frames, and sets GRO.
-fn without_offloads(namespace: &str, device: &str, gro: &str) -> Result<()> {
+/// Has the kernel write checksums and VLAN tags of `device` into the frames, and keep them apart.
+fn without_offloads(namespace: &str, device: &str) -> Result<()> {
+    let off = ["tx", "off", "txvlan", "off", "tx-vlan-stag-hw-insert", "off", "gro", "off"];
+    in_network_of(namespace, "ethtool", &[&["-K", device], &off[..]].concat())
+}
+
+/// Runs a program that sees the machine's /sys, which `ip -n` would hide.
+fn in_network_of(namespace: &str, program: &str, arguments: &[&str]) -> Result<()> {
     let net = format!("--net=/run/netns/{namespace}");
-    let mut arguments = vec![&net, "ethtool", "-K", device, "gro", gro];
-    arguments.extend(["tx", "off", "txvlan", "off", "tx-vlan-stag-hw-insert", "off"]);
-    run_here("nsenter", &arguments).map(|_| ())
+    run_here("nsenter", &[&[net.as_str(), program], arguments].concat()).map(|_| ())
 }

@@ -9,6 +9,7 @@ mod capture;
 mod host;
 mod interfaces;
 mod packet_socket;
+mod pass_program;
 mod process;
 mod stale;
 mod wait;
@@ -17,12 +18,15 @@ use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
+
+use pass_program::PassProgram;
 
 pub use capture::{Capture, Captured, Direction};
 pub use host::Host;
@@ -44,6 +48,7 @@ static LABS_OF_THIS_PROCESS: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     id: String,
     folder: PathBuf,
+    pass: Arc<PassProgram>,
     networks: AtomicU8,
     hosts: AtomicU8,
     /// Held while this process lives: how a later run knows whether this lab is stale.
@@ -118,9 +123,11 @@ impl Lab {
     fn create(id: String) -> Result<Self> {
         let folder = Path::new(RUN_DIRECTORY).join(&id);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let pass = Arc::new(PassProgram::pin_at(&pass_pin(&id))?);
         let lab = Self {
             id,
             folder,
+            pass,
             networks: AtomicU8::new(0),
             hosts: AtomicU8::new(0),
             _alive: None,
@@ -179,7 +186,7 @@ impl Lab {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let namespace = self.namespace(name);
         add_namespace(&namespace)?;
-        Host::new(name, &namespace, &self.namespace("switch"), &self.folder, number)
+        Host::new(name, &namespace, &self.namespace("switch"), &self.folder, number, Arc::clone(&self.pass))
     }
 
     /// A host with one interface `eth0` on `network`.
@@ -261,6 +268,11 @@ pub fn standing_namespace(name: &str, host: &str) -> String {
 pub(crate) fn address_of(text: &str) -> Result<IpAddr> {
     let address = text.split('/').next().unwrap_or(text);
     address.parse().with_context(|| format!("{text} is not an address"))
+}
+
+/// Beside the balancer's pins, not among them.
+fn pass_pin(id: &str) -> PathBuf {
+    Path::new(BPF_DIRECTORY).join(format!("{id}-pass"))
 }
 
 fn prepare_machine() -> Result<()> {

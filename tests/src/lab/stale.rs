@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{BPF_DIRECTORY, RUN_DIRECTORY, lock, run_here, wait_until};
+use super::{BPF_DIRECTORY, RUN_DIRECTORY, lock, pass_pin, run_here, wait_until};
 
 /// Removes every lab of this name whose run is over.
 pub(super) fn remove_labs_named(name: &str) -> Result<()> {
@@ -52,6 +52,10 @@ pub(super) fn remove_lab(id: &str) -> Result<bool> {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
+    }
+    let pin = pass_pin(id);
+    if pin.exists() {
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
     }
     Ok(found)
 }

@@ -5,6 +5,8 @@
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
 #![expect(clippy::disallowed_methods, reason = "the cases are files; lb-core itself opens none")]
 
+#![allow(clippy::disallowed_methods, reason = "the cases are files")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
