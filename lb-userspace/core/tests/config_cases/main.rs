@@ -4,7 +4,6 @@
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
 #![expect(clippy::disallowed_methods, reason = "the cases are files; lb-core itself opens none")]
-
 #![allow(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
@@ -145,6 +144,16 @@ fn every_deployment_in_configs_is_valid_without_a_warning_and_runs() {
         let path = deployment.path.clone();
         assert_eq!(unsupported(&right(deployment)), Vec::<String>::new(), "{path}");
     }
+}
+
+#[test]
+fn the_example_of_the_readme_is_valid_and_runs() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+    let examples: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(text, _)| text)).collect();
+    assert_eq!(examples.len(), 1, "README.md has one configuration");
+    let config = right(Source { path: "README.md".into(), text: examples[0].into() });
+    assert_eq!(unsupported(&config), Vec::<String>::new());
 }
 
 #[test]
