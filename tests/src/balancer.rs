@@ -145,9 +145,10 @@ impl<'a> Balancer<'a> {
     /// Ends the daemon and takes everything of it out of the kernel.
     ///
     /// # Errors
-    /// When `lbctl` fails.
-    pub fn detach(&mut self) -> Result<Output> {
-        self.lbctl(&["stop", "--detach"])?.success()
+    /// When `lbctl` fails, or the daemon does not end with 0.
+    pub fn detach(&mut self) -> Result<()> {
+        self.lbctl(&["stop", "--detach"])?.success()?;
+        self.daemon.wait_end(STOP_DEADLINE)?.success().map(|_| ())
     }
 
     /// Where it pins its tables.

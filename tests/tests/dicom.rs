@@ -47,9 +47,14 @@ fn studies_spread_over_both_stores_and_a_client_stays_with_its_store() -> Result
         let got = studies(&stores)?;
         assert_eq!(got.iter().sum::<usize>(), 2 * clients.len());
         ensure!(got.iter().all(|count| *count >= number as usize / 4), "one store got nearly everything: {got:?}");
-        let status = balancer.status()?;
-        let remembered: u64 = status.servers().filter_map(|(_, server)| server["persistent_clients"].as_u64()).sum();
-        assert_eq!(remembered, clients.len() as u64, "every client is remembered once");
+        // The counts of the status are taken every few seconds.
+        let status = wait_until("the status shows every client as remembered, once", Duration::from_secs(5), || {
+            let status = balancer.status()?;
+            let counts = status.servers().filter_map(|(_, server)| server["persistent_clients"].as_u64());
+            let remembered = counts.sum::<u64>();
+            ensure!(remembered == clients.len() as u64, "{remembered} of {} are", clients.len());
+            Ok(status)
+        })?;
         let service = status.service("DS_DICOM")?;
         assert_eq!(service["state"], "up");
         assert_eq!((&service["method"], &service["mode"]), (&"Layer 4".into(), &"DR".into()));

@@ -11,11 +11,13 @@ use lb_core::config::model::Config;
 use lb_core::config::{Loaded, check_against_host};
 use lb_core::tables::unsupported;
 use lb_core::view::{InvalidConfiguration, ReloadReport, ReloadResult};
+use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
 use super::Daemon;
 use crate::api::ReloadRefused;
 use crate::config_files::{self, LoadError};
+use crate::dataplane;
 
 /// A configuration that this build can run on this machine, and its warnings.
 fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
@@ -29,6 +31,12 @@ fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
     warnings.extend(check_against_host(&config, &places, &host));
     if warnings.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(invalid(&warnings));
+    }
+    for interface in &config.node.interfaces {
+        if_nametoindex(interface.device.as_str()).map_err(|_| {
+            let missing = dataplane::Error::NoInterface(interface.device.clone());
+            ReloadRefused::Failed(format!("node.interfaces: {missing}"))
+        })?;
     }
     let missing = unsupported(&config);
     if !missing.is_empty() {
