@@ -3,7 +3,6 @@
 //! `UPDATE_EXPECT=1` rewrites what is expected; read the difference before it is committed. A folder
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
-#![expect(clippy::disallowed_methods, reason = "the cases are files; lb-core itself opens none")]
 #![allow(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
