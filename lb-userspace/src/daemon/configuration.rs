@@ -61,14 +61,15 @@ pub(super) fn load(path: &Path) -> Result<Config> {
             }
             Ok(config)
         }
-        Err(refused) => bail!("{}", sentence(&refused)),
+        Err(ReloadRefused::Invalid(invalid)) => bail!("{} cannot run:\n{}", path.display(), invalid.rendered),
+        Err(ReloadRefused::Failed(sentence)) => bail!("{sentence}"),
     }
 }
 
 /// Why a configuration was refused, as text.
 pub(super) fn sentence(refused: &ReloadRefused) -> String {
     match refused {
-        ReloadRefused::Invalid(invalid) => format!("it is not valid:\n{}", invalid.rendered),
+        ReloadRefused::Invalid(invalid) => format!("the file cannot run:\n{}", invalid.rendered),
         ReloadRefused::Failed(sentence) => sentence.clone(),
     }
 }

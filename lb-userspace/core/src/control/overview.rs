@@ -82,6 +82,10 @@ impl Control {
             real.since_seconds = seconds(now, known.hop_since);
             real.reason = format!("{} cannot be reached: {problem}", known.address);
         }
+        if real.state == ServerState::Up && known.hop.is_none() {
+            real.state = ServerState::Checking;
+            real.reason = format!("the way to {} is being looked up", known.address);
+        }
         if let Some(doubt) = &known.doubt {
             real.reason = format!("{}; {doubt}", real.reason);
         }
