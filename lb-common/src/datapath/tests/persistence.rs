@@ -151,6 +151,42 @@ fn a_draining_server_keeps_its_persistent_clients() {
 }
 
 #[test]
+fn the_clients_of_a_server_that_is_down_go_to_another_and_stay_there() {
+    for confirmed in [false, true] {
+        let mut tables = tables(&persistent(4));
+        server_of(&tables, &syn(9));
+        if confirmed {
+            server_of(&tables, &ack(9));
+        }
+        cut(&mut tables, FIRST);
+
+        let (server, reason) = sent(&tables, &syn(10));
+        assert_eq!(reason, Reason::Scheduled, "confirmed: {confirmed}");
+        assert_ne!(server, FIRST);
+        // Nobody has answered yet, and the old record is not swept yet.
+        for port in 11..30 {
+            assert_eq!(sent(&tables, &syn(port)), (server, Reason::Persistent), "port {port}, confirmed: {confirmed}");
+        }
+        server_of(&tables, &ack(10));
+        assert_eq!(record(&tables).expect("a record").server, server);
+        assert_eq!(sent(&tables, &syn(30)), (server, Reason::Persistent));
+    }
+}
+
+#[test]
+fn a_client_whose_record_ran_out_is_kept_together_from_its_next_packet_on() {
+    let tables = tables(&persistent(4));
+    establish(&tables, 9);
+    tick(&tables, TIMEOUT + 1);
+
+    let (server, reason) = sent(&tables, &syn(10));
+    assert_eq!(reason, Reason::Scheduled);
+    for port in 11..20 {
+        assert_eq!(sent(&tables, &syn(port)), (server, Reason::Persistent), "port {port}");
+    }
+}
+
+#[test]
 fn a_full_persistence_table_forwards_and_keeps_the_client_as_a_new_one() {
     let mut tables = tables(&persistent(3));
     tables.persistence.capacity = 1;

@@ -187,6 +187,31 @@ proptest! {
             prop_assert_eq!(*homes.entry((port, udp)).or_insert(server), server);
         }
     }
+
+    #[test]
+    fn with_persistence_all_flows_of_a_client_share_a_server(
+        steps in vec((0..4_u8, 1..6_u16, any::<bool>(), 0..50_u32, 0..20_u32), 1..100),
+    ) {
+        let mut tables = tables(&scenario(Scheduler::WeightedRoundRobin, 6).persistent(10_000));
+        let mut homes = std::collections::BTreeMap::new();
+        for (host, port, udp, ticks, event) in steps {
+            tick(&tables, ticks);
+            if event == 0 {
+                let lost = FIRST + u32::from(port) % 3;
+                cut(&mut tables, lost);
+                homes.retain(|_, server| *server != lost);
+            }
+            let client = IpAddr::from([10, 7, 0, host]);
+            let frame = if udp {
+                PacketBuilder::udp((client, port), (ip(VIP), PORT), b"").build()
+            } else {
+                let flags = if event % 2 == 0 { tcp::SYN } else { tcp::ACK };
+                PacketBuilder::tcp((client, port), (ip(VIP), PORT), flags, b"").build()
+            };
+            let server = server_of(&tables, &frame);
+            prop_assert_eq!(*homes.entry(host).or_insert(server), server, "client {}", client);
+        }
+    }
 }
 
 /// A reproducible source of numbers (xorshift64*, Vigna 2016).
