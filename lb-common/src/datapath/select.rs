@@ -188,6 +188,8 @@ pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) 
     if let Some(entry) = tables.persistence(&client) {
         let known = entry.read();
         if known.server == flow.server && known.generation == flow.generation {
+            // It may have run out: the client was then placed here a second time, by chance.
+            entry.update(|record| record.last_used = flow.last_seen);
             return;
         }
     }

@@ -187,6 +187,19 @@ fn a_client_whose_record_ran_out_is_kept_together_from_its_next_packet_on() {
 }
 
 #[test]
+fn a_record_that_ran_out_is_good_again_when_its_client_is_placed_there_again() {
+    let tables = tables(&persistent(1));
+    establish(&tables, 9);
+    tick(&tables, TIMEOUT + 1);
+
+    assert_eq!(sent(&tables, &syn(10)), (FIRST, Reason::Scheduled));
+    server_of(&tables, &ack(10));
+
+    assert_eq!(record(&tables).expect("the record").last_used, tables.now.get());
+    assert_eq!(sent(&tables, &syn(11)), (FIRST, Reason::Persistent));
+}
+
+#[test]
 fn a_full_persistence_table_forwards_and_keeps_the_client_as_a_new_one() {
     let mut tables = tables(&persistent(3));
     tables.persistence.capacity = 1;
