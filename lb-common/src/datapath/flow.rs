@@ -69,6 +69,10 @@ fn keep<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Flow, flow: &Flow, tran
     let state = next_state(flow.state, transport);
     if state != flow.state {
         entry.update(|flow| flow.state = state);
+        // Placed anew under its old entry, the flow never was among the pending ones.
+        if flow.state == FlowState::Pending as u8 {
+            select::confirm_client(tables, key, flow);
+        }
     }
     if flow.last_seen != now {
         entry.update(|flow| flow.last_seen = now);

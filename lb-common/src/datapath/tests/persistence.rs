@@ -200,6 +200,24 @@ fn a_record_that_ran_out_is_good_again_when_its_client_is_placed_there_again() {
 }
 
 #[test]
+fn a_flow_that_was_cut_takes_its_client_along() {
+    let mut tables = tables(&persistent(4));
+    for _ in 0..2 {
+        server_of(&tables, &datagram(9));
+    }
+    cut(&mut tables, FIRST);
+
+    let server = server_of(&tables, &datagram(9));
+    assert_ne!(server, FIRST);
+    assert_eq!(sent(&tables, &datagram(9)), (server, Reason::Established));
+    assert_eq!(record(&tables).expect("a confirmed record").server, server);
+    tick(&tables, TIMEOUT);
+    server_of(&tables, &datagram(9));
+    tick(&tables, TIMEOUT);
+    assert_eq!(sent(&tables, &datagram(10)), (server, Reason::Persistent), "the flow prolonged it");
+}
+
+#[test]
 fn a_full_persistence_table_forwards_and_keeps_the_client_as_a_new_one() {
     let mut tables = tables(&persistent(3));
     tables.persistence.capacity = 1;
