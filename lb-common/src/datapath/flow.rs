@@ -30,10 +30,11 @@ pub(super) fn route<'t, T: Tables>(tables: &'t T, key: &FlowKey, transport: &Tra
         }
     }
     let placement = select::place(tables, key, transport, now)?;
-    match &entry {
-        Some(entry) => entry.update(|flow| *flow = placement.flow),
-        None if placement.tracked => tables.insert_pending_flow(key, &placement.flow),
-        None => {}
+    if placement.tracked {
+        match &entry {
+            Some(entry) => entry.update(|flow| *flow = placement.flow),
+            None => tables.insert_pending_flow(key, &placement.flow),
+        }
     }
     Ok(opened(tables, key, &placement))
 }

@@ -82,6 +82,22 @@ fn known_flows_are_untouched_by_a_flood() {
 }
 
 #[test]
+fn a_flow_that_was_cut_is_not_recorded_in_a_flood_either() {
+    let mut tables = tables(&scenario(Scheduler::WeightedRoundRobin, 4));
+    let server = establish(&tables, 9);
+    let before = flow(&tables, 9);
+    cut(&mut tables, server);
+    tables.settings.new_flows_per_tick = 0;
+
+    let (other, reason) = sent(&tables, &ack(9));
+
+    assert_eq!(reason, Reason::Untracked);
+    assert_ne!(other, server);
+    assert_eq!(sent(&tables, &ack(9)), (other, Reason::Untracked));
+    assert_eq!(flow(&tables, 9), before);
+}
+
+#[test]
 fn persistent_clients_keep_their_server_in_a_flood() {
     let mut tables = tables(&scenario(Scheduler::WeightedRoundRobin, 4).persistent(300));
     let server = establish(&tables, 9);

@@ -236,6 +236,21 @@ fn the_end_of_a_flow_nobody_remembers_leaves_no_record() {
 }
 
 #[test]
+fn the_end_of_a_flow_that_was_cut_is_no_record_of_another_server() {
+    let mut tables = turns(2);
+    let server = establish(&tables, 9);
+    let before = flow(&tables, 9);
+    cut(&mut tables, server);
+
+    let (other, reason) = sent(&tables, &segment(9, tcp::RST));
+
+    assert_eq!(reason, Reason::Resumed);
+    assert_ne!(other, server);
+    assert_eq!(flow(&tables, 9), before, "the sweep removes it; nothing was opened");
+    assert_eq!(tables.opened.borrow().get(&other), None);
+}
+
+#[test]
 fn the_time_of_a_flow_is_written_once_in_a_tick() {
     let tables = turns(1);
     establish(&tables, 9);
