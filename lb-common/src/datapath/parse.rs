@@ -137,7 +137,9 @@ pub(super) fn network<P: Packet>(
         ethernet::TYPE_IPV6 => {
             let header = packet.load::<{ ipv6::HEADER / 4 }>(link.network)?;
             let destination = header.v6(ipv6::DESTINATION);
-            if !is_vip(&destination) {
+            // An IPv4 address has no place in an IPv6 header (RFC 4291 §2.5.5.2 gives it to APIs), and
+            // would be taken for the IPv4 VIP.
+            if !is_vip(&destination) || destination.is_v4() {
                 return Err(Verdict::pass(Reason::NotVip));
             }
             ipv6(packet, link, &header, destination)

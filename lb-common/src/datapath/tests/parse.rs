@@ -243,6 +243,16 @@ fn an_address_that_shares_the_filters_bit_is_looked_up_in_vain() {
 }
 
 #[test]
+fn an_ipv4_address_in_an_ipv6_header_is_not_the_ipv4_vip() {
+    let mapped = |text: &str| match ip(text) {
+        IpAddr::V4(v4) => IpAddr::V6(v4.to_ipv6_mapped()),
+        v6 @ IpAddr::V6(_) => v6,
+    };
+    let frame = Frame::tcp((mapped(CLIENT), 9), (mapped(VIP), PORT), tcp::SYN, b"").build();
+    assert_eq!(run(&both_families(), &frame), (Verdict::pass(Reason::NotVip), frame.clone()));
+}
+
+#[test]
 fn ports_in_ranges_and_single_ports_name_their_service() {
     let ranges = [(1, 79), (81, 99), (80, 80), (1000, 2000), (2001, 65_535)];
     let mut tables = MemTables::default();
