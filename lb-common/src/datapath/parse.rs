@@ -238,9 +238,14 @@ fn extensions<P: Packet>(packet: &P, header: &mut Header) -> Result<(), Verdict>
     Err(Verdict::drop(Reason::TooManyExtensions))
 }
 
+/// Whether this is the ICMP of its own family; the other family's means nothing here.
 #[inline(always)]
 pub(super) fn is_icmp(header: &Header) -> bool {
-    matches!(header.protocol, protocol::ICMP | protocol::ICMPV6)
+    match header.protocol {
+        protocol::ICMP => header.destination.is_v4(),
+        protocol::ICMPV6 => !header.destination.is_v4(),
+        _ => false,
+    }
 }
 
 #[inline(always)]

@@ -253,6 +253,14 @@ fn an_ipv4_address_in_an_ipv6_header_is_not_the_ipv4_vip() {
 }
 
 #[test]
+fn icmp_of_one_family_is_not_icmp_in_the_other() {
+    let tables = both_families();
+    let v6_in_v4 = Frame::new(ip(CLIENT), ip(VIP), protocol::ICMPV6, vec![128, 0, 0, 0, 0, 0, 0, 0]).build();
+    let v4_in_v6 = Frame::new(ip(CLIENT6), ip(VIP6), protocol::ICMP, vec![8, 0, 0, 0, 0, 0, 0, 0]).build();
+    assert_eq!([reason(&tables, &v6_in_v4), reason(&tables, &v4_in_v6)], [Reason::OtherProtocol; 2]);
+}
+
+#[test]
 fn ports_in_ranges_and_single_ports_name_their_service() {
     let ranges = [(1, 79), (81, 99), (80, 80), (1000, 2000), (2001, 65_535)];
     let mut tables = MemTables::default();
