@@ -102,6 +102,26 @@ fn quoted_packets_with_options_and_first_fragments_are_understood() {
 }
 
 #[test]
+fn an_icmpv6_error_about_a_fragment_is_sent_on_if_it_quotes_the_first() {
+    let tables = both_families();
+    let big = PacketBuilder::udp((ip(VIP6), PORT), (ip(CLIENT6), 9), &[0x5a; 72]);
+    let first = big.clone().fragment(7, 0, true).packet();
+    let ping = PacketBuilder::icmp(ip(VIP6), ip(CLIENT6), 129, 0, 1, &[0; 72]).fragment(7, 0, true).packet();
+    let rows = [
+        ("the first fragment", first.clone(), Reason::IcmpError),
+        ("the ports alone", first[..52].to_vec(), Reason::IcmpError),
+        ("half of the ports", first[..50].to_vec(), Reason::IcmpErrorUnknown),
+        ("half of the fragment header", first[..44].to_vec(), Reason::IcmpErrorUnknown),
+        ("a later fragment", big.fragment(7, 8, true).packet(), Reason::IcmpErrorUnknown),
+        ("a fragment of a ping", ping, Reason::IcmpErrorUnknown),
+    ];
+    for (what, quoted, expected) in rows {
+        let frame = PacketBuilder::icmp(ip(ROUTER6), ip(VIP6), 2, 0, 1280, &quoted).build();
+        assert_eq!(reason(&tables, &frame), expected, "{what}");
+    }
+}
+
+#[test]
 fn errors_that_name_no_flow_of_a_service_are_the_kernels() {
     let tables = turns(2);
     establish(&tables, 9);
