@@ -58,7 +58,8 @@ fn fragments_are_told_apart_by_addresses_identification_and_protocol() {
 
 #[test]
 fn the_record_names_the_datagram_and_the_servers_generation() {
-    let tables = turns(1);
+    let mut tables = turns(1);
+    tables.servers.get_mut(&FIRST).expect("the server").generation = 7;
     server_of(&tables, &long_datagram().fragments(0xabcd, 24)[0]);
     let key = FragmentKey {
         source: Address::from(ip(CLIENT)),
@@ -67,7 +68,7 @@ fn the_record_names_the_datagram_and_the_servers_generation() {
         protocol: protocol::UDP,
         spare: [0; 3],
     };
-    assert_eq!(tables.fragments.all(), [(key, Fragment { server: FIRST, generation: 1 })]);
+    assert_eq!(tables.fragments.all(), [(key, Fragment { server: FIRST, generation: 7 })]);
 }
 
 #[test]
@@ -172,4 +173,15 @@ fn later_fragments_of_other_protocols_are_the_kernels() {
     assert_eq!(reason(&tables, &gre[1]), Reason::OtherProtocol);
     let ping = PacketBuilder::icmp(ip(CLIENT), ip(VIP), 8, 0, 1, &[0; 64]).fragments(7, 24);
     assert_eq!(ping.iter().map(|frame| reason(&tables, frame)).collect::<Vec<_>>(), [Reason::Icmp; 3]);
+}
+
+#[test]
+fn what_a_later_fragment_carries_is_never_read_as_a_header() {
+    let payload = vec![protocol::TCP, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 80];
+    let frame = PacketBuilder::new(ip(CLIENT6), ip(VIP6), crate::wire::ipv6::DESTINATION_OPTIONS, payload);
+    assert_eq!(reason(&both_families(), &frame.fragment(7, 24, true).build()), Reason::OtherProtocol);
+
+    let reply = PacketBuilder::tcp((ip(VIP), PORT), (ip(CLIENT), 9), tcp::ACK, b"").packet();
+    let error = PacketBuilder::icmp(ip(CLIENT), ip(VIP), 3, 4, 1400, &reply).fragment(7, 64, false).build();
+    assert_eq!(reason(&both_families(), &error), Reason::Icmp);
 }

@@ -129,7 +129,10 @@ fn errors_that_name_no_flow_of_a_service_are_the_kernels() {
     let foreign = PacketBuilder::tcp((ip("192.168.94.7"), PORT), (ip(CLIENT), 9), tcp::ACK, b"").packet();
     let other_port = PacketBuilder::tcp((ip(VIP), 81), (ip(CLIENT), 9), tcp::ACK, b"").packet();
     let request = PacketBuilder::tcp((ip(CLIENT), 9), (ip(VIP), PORT), tcp::ACK, b"").packet();
-    let rows: [(&str, Vec<u8>); 10] = [
+    // Its first two bytes would be read as the port of the service.
+    let short = PacketBuilder::tcp((ip(VIP), PORT), (ip("0.80.0.9"), 9), tcp::ACK, b"").packet();
+    let rows: [(&str, Vec<u8>); 11] = [
+        ("an address that reads like ports", with(short, 0, &[0x44])),
         ("nothing quoted", vec![]),
         ("half an IP header", whole[..12].to_vec()),
         ("an IP header alone", whole[..20].to_vec()),

@@ -88,6 +88,7 @@ fn ipv4_headers() {
         ("forty bytes of options", tcp4().options(&[1; 40]).build(), Reason::Scheduled),
         ("options and UDP", udp4().options(&[0x94, 4, 0, 0]).build(), Reason::Scheduled),
         ("header length 4 words", version(0x44), Reason::BadLength),
+        ("addresses that read like a transport header", short_header(), Reason::BadLength),
         ("header length 0", version(0x40), Reason::BadLength),
         ("header longer than the packet", version(0x4f), Reason::BadLength),
         ("version 6", version(0x65), Reason::BadLength),
@@ -106,6 +107,11 @@ fn ipv4_headers() {
         ("do not fragment", with(tcp4().build(), at(ipv4::FRAGMENT), &[0x40, 0]), Reason::Scheduled),
         ("the reserved flag", with(tcp4().build(), at(ipv4::FRAGMENT), &[0x80, 0]), Reason::Scheduled),
     ]);
+}
+
+/// A header length of 4 words: the destination would be the ports, and the source port the length.
+fn short_header() -> Vec<u8> {
+    with(Frame::udp((ip(CLIENT), 12), (ip(VIP), PORT), b"payload").build(), NETWORK, &[0x44])
 }
 
 #[test]
@@ -200,6 +206,7 @@ fn tcp_headers() {
         ("destination port 0", Frame::tcp((ip(CLIENT), 9), (ip(VIP), 0), tcp::SYN, b"").build(), Reason::PortZero),
         ("no flags", Frame::tcp((ip(CLIENT), 9), (ip(VIP), PORT), 0, b"").build(), Reason::Resumed),
         ("all flags", Frame::tcp((ip(CLIENT), 9), (ip(VIP), PORT), 0xff, b"").build(), Reason::Resumed),
+        ("SYN with ACK", Frame::tcp((ip(CLIENT), 9), (ip(VIP), PORT), 0x12, b"").build(), Reason::Resumed),
         ("SYN with ECN", Frame::tcp((ip(CLIENT), 9), (ip(VIP), PORT), 0xc2, b"").build(), Reason::Scheduled),
     ]);
 }

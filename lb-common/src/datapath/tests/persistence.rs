@@ -71,6 +71,7 @@ fn a_client_is_confirmed_when_it_answers() {
     server_of(&tables, &ack(9));
     assert_eq!((record(&tables), tables.new_clients.get(&key)), (Some(new), None));
     assert_eq!(sent(&tables, &syn(10)), (server, Reason::Persistent));
+    assert!(tables.new_clients.is_empty(), "it is no new client any more");
 }
 
 #[test]
@@ -250,4 +251,15 @@ fn a_client_of_the_ring_keeps_its_server_without_any_record() {
         assert_eq!(server_of(&forgot, &to_port(&client, protocol::UDP, PORT)), server, "{client}");
         assert_eq!(server_of(&forgot, &segment_from(&client, 7, tcp::ACK)), server, "{client}");
     }
+}
+
+#[test]
+fn a_server_that_is_back_under_another_generation_gets_a_record_of_its_own() {
+    let mut tables = tables(&persistent(1));
+    establish(&tables, 9);
+    tables.servers.get_mut(&FIRST).expect("the server").generation = 2;
+    assert_eq!(sent(&tables, &syn(10)), (FIRST, Reason::Scheduled));
+    server_of(&tables, &ack(10));
+    assert_eq!(record(&tables).expect("the record").generation, 2);
+    assert_eq!(sent(&tables, &syn(11)), (FIRST, Reason::Persistent));
 }

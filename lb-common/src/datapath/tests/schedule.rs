@@ -170,6 +170,25 @@ fn maglev_goes_by_the_flow_and_by_nothing_that_happened_before() {
 }
 
 #[test]
+fn maglev_tells_every_part_of_a_flow_apart() {
+    let mut tables = MemTables::default();
+    Scenario::new(ip(VIP), &[(1, 65_535)], &BOTH, Scheduler::Maglev, 8).install(&mut tables, SERVICE, FIRST, PLACES);
+    let flow = |client: &str, source, port| PacketBuilder::udp((ip(client), source), (ip(VIP), port), b"");
+    let tcp = |source| PacketBuilder::tcp((ip(CLIENT), source), (ip(VIP), PORT), tcp::SYN, b"");
+    let others: [(&str, &dyn Fn(u16) -> PacketBuilder); 3] = [
+        ("client", &|i| flow("10.7.0.2", i, PORT)),
+        ("destination port", &|i| flow(CLIENT, i, PORT + 1)),
+        ("protocol", &tcp),
+    ];
+    for (what, other) in others {
+        let same = (1..=400)
+            .filter(|i| server_of(&tables, &flow(CLIENT, *i, PORT).build()) == server_of(&tables, &other(*i).build()));
+        let same = same.count();
+        assert!((20..=80).contains(&same), "{what}: {same} of 400 agree, where chance says 50");
+    }
+}
+
+#[test]
 fn the_places_of_a_ring_are_all_used_and_no_others() {
     for size in [1, 2, 3, 5, 13, 64] {
         let mut tables = tables(&scenario(Scheduler::Maglev, 64));
