@@ -33,6 +33,8 @@
 
 mod entry;
 mod key;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{
     Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Scheduler, Server,

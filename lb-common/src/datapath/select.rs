@@ -130,14 +130,19 @@ fn client(key: &FlowKey, service_id: ServiceId, service: &Service) -> Persistenc
     PersistenceKey { client: key.client.masked(&service.client_mask), service: service_id }
 }
 
-/// The server that the client keeps: a confirmed record, else a fresh one.
+/// The server that the client keeps: a confirmed record, else a fresh one. A confirmed record that
+/// ran out, or whose server is gone, stays until the daemon's sweep; a client that was placed anew
+/// meanwhile is found among the new ones.
 #[inline(always)]
 fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &Service, now: Ticks) -> Candidate<'t> {
     if service.persistence_timeout == 0 {
         return Candidate::NONE;
     }
     if let Some(entry) = tables.persistence(client) {
-        return recorded(tables, &entry, service, now);
+        let confirmed = recorded(tables, &entry, service, now);
+        if confirmed.server.is_some() {
+            return confirmed;
+        }
     }
     match tables.new_client(client) {
         Some(entry) => recorded(tables, &entry, service, now),
@@ -180,6 +185,8 @@ pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) 
     if let Some(entry) = tables.persistence(&client) {
         let known = entry.read();
         if known.server == flow.server && known.generation == flow.generation {
+            // It may have run out: the client was then placed here a second time, by chance.
+            entry.update(|record| record.last_used = flow.last_seen);
             return;
         }
     }
