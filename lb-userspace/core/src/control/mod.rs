@@ -161,7 +161,7 @@ impl Control {
         for (key, address, check) in answering(&config) {
             let mut known = match self.servers.get(&key) {
                 Some(known) if known.address == address => known.clone(),
-                _ => Known::new(address, check.is_none(), now),
+                _ => self.new_server(address, check.is_none(), now),
             };
             // A server that was in service stays so until its check has spoken: a restart of the
             // daemon is no reason to cut its flows. It must never be compiled as down before, or
@@ -178,6 +178,17 @@ impl Control {
         self.dirty = true;
         self.watch(now);
         Ok(())
+    }
+
+    /// A server of which nothing is known but what has been told of its address: the next hop of a
+    /// machine that another service already has is not told again.
+    fn new_server(&self, address: IpAddr, unchecked: bool, now: Instant) -> Known {
+        let mut known = Known::new(address, unchecked, now);
+        if let Some(status) = self.neighbours.status(address) {
+            known.hop_changed(status.next_hop.clone(), now);
+            known.doubt.clone_from(&status.doubt);
+        }
+        known
     }
 
     /// Tells the other machines whom to look after.

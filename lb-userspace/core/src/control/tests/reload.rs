@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::site::load;
 use super::*;
 use crate::config::model::PortRange;
-use crate::control::Refusal;
+use crate::control::{Measured, Refusal};
 
 fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
     list.iter().map(|address| ip(address)).collect()
@@ -102,6 +102,31 @@ fn who_is_watched_and_checked_follows_the_configuration() {
     site.run(Duration::from_secs(31));
     assert_eq!(site.probed, addresses(&["10.0.0.1", "10.0.0.22", "10.0.0.4"]));
     assert_eq!(site.routed, addresses(&["10.0.0.1", "10.0.0.22", "10.0.0.4", "10.0.0.9"]));
+}
+
+#[test]
+fn a_server_added_on_a_machine_that_is_known_is_in_service_at_once() {
+    let mut site = Site::new(TWO);
+    site.reload(&TWO.replace("weight: 50}", "weight: 50}\n      - {name: b, address: 10.0.0.2}"));
+    site.run(Duration::from_secs(2));
+    assert_eq!(site.scheduled("syslog"), ["a", "b", "d"]);
+}
+
+#[test]
+fn a_service_added_on_machines_that_are_known_hears_of_their_problems() {
+    let mut site = Site::new(TWO);
+    site.lead("10.0.0.2", Way::Gateway(ip("10.0.0.254")));
+    site.lead("10.0.0.3", Way::Nobody);
+    let more = TWO.replace(
+        "weight: 50}",
+        "weight: 50}\n      - {name: b, address: 10.0.0.2}\n      - {name: c, address: 10.0.0.3}",
+    );
+    site.reload(&more);
+    site.run(Duration::from_secs(2));
+    let services = site.control.status(&Measured::new(), site.now);
+    let [_, _, b, c] = &services[1].real_servers[..] else { panic!("{services:?}") };
+    assert!(b.reason.contains("leads by the gateway 10.0.0.254"), "{}", b.reason);
+    assert!(c.reason.contains("10.0.0.3 does not answer ARP"), "{}", c.reason);
 }
 
 #[test]
