@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::control::Measured;
+use crate::view::ServiceState;
 
 #[test]
 fn the_same_tables_need_nothing_after_a_restart() {
@@ -25,6 +27,12 @@ fn servers_stay_in_service_until_their_check_has_spoken() {
     site.start();
     site.run(Duration::from_millis(400));
     assert!(*site.control.installed() == before, "the tables have changed");
+    let services = site.control.status(&Measured::new(), site.now);
+    assert!(services.iter().all(|service| service.state == ServiceState::Up), "{services:?}");
+    assert_eq!(
+        services[0].real_servers[0].reason,
+        "in service since before lbd started; the first check of 10.0.0.1:80 has not ended yet"
+    );
 
     site.run(Duration::from_secs(3));
     assert_eq!(site.service_entry("web").ring_size, 0, "the check has the last word");
