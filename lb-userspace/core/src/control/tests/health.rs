@@ -15,6 +15,7 @@ fn nothing_is_forwarded_before_the_first_check_has_spoken() {
     }
     site.start();
     site.run(Duration::from_millis(400));
+    assert_eq!(site.age(), Duration::from_millis(400));
 
     assert!(!site.control.all_checked());
     assert_eq!(site.service_entry("web").ring_size, 0);

@@ -45,6 +45,7 @@ pub(super) enum Way {
 pub(super) struct Site {
     pub(super) control: Control,
     pub(super) now: Instant,
+    begin: Instant,
     /// What was written, plan by plan.
     pub(super) plans: Vec<Vec<TableOp>>,
     pub(super) notices: Vec<Notice>,
@@ -73,6 +74,7 @@ impl Site {
         Self {
             control: control(yaml, Installed::default(), Ids::new(), begin),
             now: begin,
+            begin,
             plans: Vec::new(),
             notices: Vec::new(),
             probed: BTreeSet::new(),
@@ -143,6 +145,11 @@ impl Site {
             self.act();
         }
         self.now = end;
+    }
+
+    /// Time since the site began.
+    pub(super) fn age(&self) -> Duration {
+        self.now - self.begin
     }
 
     fn act(&mut self) {
