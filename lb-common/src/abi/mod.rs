@@ -116,7 +116,7 @@ pub fn vip_filter_bit(address: &Address) -> (u32, u64) {
 #[inline(always)]
 #[must_use]
 pub const fn server_in_word(word: u64, place: u32) -> ServerId {
-    (word >> (16 * (place & 3))) as u32 & 0xffff
+    ((word >> (16 * (place & 3))) & 0xffff) as u32
 }
 
 /// A word of `schedule` from four servers.

@@ -12,6 +12,7 @@ use lb_core::config::model::Config;
 use lb_core::control::{Measured, Roster, ServerMeasures};
 use lb_core::tables::expiry::elapsed;
 use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{Daemon, End};
@@ -55,12 +56,19 @@ impl Daemon {
             }
             Request::Reload { reply } => drop(reply.send(self.reload().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
-            Request::Stop { detach, reply } => {
-                let _ = reply.send(());
-                return Some(End::Stop { detach });
-            }
+            Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
+    }
+
+    /// What is to be removed is gone when the client is answered. Should that fail, the client gets
+    /// no answer and the log says why.
+    async fn stop(&mut self, detach: bool, reply: oneshot::Sender<()>) -> End {
+        if detach && let Err(error) = self.detach().await {
+            return End::Failed(error);
+        }
+        let _ = reply.send(());
+        End::Stop
     }
 
     fn status(&mut self) -> Status {

@@ -4,6 +4,8 @@
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
 
+#![allow(clippy::disallowed_methods, reason = "the cases are files")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
