@@ -132,6 +132,21 @@ fn clients_of_a_server_that_dies_move_at_once_and_the_others_stay() {
 }
 
 #[test]
+fn flows_of_a_server_that_was_down_are_cut_even_if_nobody_swept_meanwhile() {
+    let mut product = Product::new(HARMONIC);
+    let of = watch_video(&mut product, 1..11);
+    product.fail("192.168.94.115");
+    product.site.answer("192.168.94.115", Answer::Good);
+    product.site.run(std::time::Duration::from_secs(3));
+    product.write();
+    for (number, server) in &of {
+        // The server has forgotten its connections; whoever it gets now has to begin anew.
+        let reason = product.more(rtsp(*number)).reason;
+        assert_eq!(reason == Reason::Established, server == "HT2", "client {number} of {server}: {reason:?}");
+    }
+}
+
+#[test]
 fn a_check_that_hangs_counts_as_a_failure() {
     let mut product = Product::new(HARMONIC);
     product.site.answer("192.168.94.116", Answer::Silent);

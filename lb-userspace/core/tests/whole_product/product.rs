@@ -96,7 +96,7 @@ impl Product {
     }
 
     /// The kernel's tables get what was planned.
-    fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         for operation in self.site.plans.drain(..).flatten() {
             write(&mut self.tables, operation);
         }
