@@ -73,6 +73,8 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
+    /// The tables were written since the names of their numbers were kept.
+    unkept: bool,
     started: Instant,
     loaded: Instant,
     devices: Vec<Device>,
@@ -151,6 +153,7 @@ impl Daemon {
             sweeping: None,
             next_sweep: now,
             retry: None,
+            unkept: false,
             started: now,
             loaded: now,
             devices: Vec::new(),
@@ -232,16 +235,23 @@ impl Daemon {
     /// Brings the kernel tables to where they should be.
     fn write_plan(&mut self) -> Result<()> {
         let operations = self.control.plan()?;
-        if operations.is_empty() {
-            return Ok(());
+        if !operations.is_empty() {
+            debug!(operations = operations.len(), "writing the tables");
+            // Even when the tables take only a part: what they took may carry new numbers.
+            self.unkept = true;
         }
-        debug!(operations = operations.len(), "writing the tables");
         for operation in &operations {
             self.tables.write(operation)?;
             self.control.applied(operation);
         }
-        self.control.settled();
-        numbers::keep(&self.options.state_dir(), self.control.ids())?;
+        if !operations.is_empty() {
+            self.control.settled();
+        }
+        if self.unkept {
+            numbers::keep(&self.options.state_dir(), self.control.ids())?;
+            self.unkept = false;
+        }
+        // Also when nothing is left to write: a time that has passed would be met again and again.
         self.retry = None;
         Ok(())
     }

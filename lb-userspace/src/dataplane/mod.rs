@@ -18,3 +18,6 @@ pub use program::{Options, Program};
 pub use sweep::Swept;
 pub use table::Table;
 pub use tables::Tables;
+
+#[cfg(test)]
+mod tests;
