@@ -179,3 +179,28 @@ fn clients_of_one_network_count_as_one_where_that_is_asked() {
     let stranger = product.knock(Talk::tcp("198.51.100.1", 40_000, VIP, 554));
     assert_eq!(stranger.reason, Reason::Scheduled);
 }
+
+#[test]
+fn control_and_media_move_together_when_their_server_dies() {
+    let three = HARMONIC.to_owned() + "      - {name: HT3, address: 192.168.94.117}\n";
+    let mut product = Product::new(&three);
+    let of = watch_video(&mut product, 1..61);
+    product.fail("192.168.94.115");
+    // Packets come in before the daemon has swept the records of the dead server.
+    let mut moved = BTreeMap::new();
+    for number in of.iter().filter(|(_, server)| *server == "HT1").map(|(number, _)| *number) {
+        let control = product.more(rtsp(number)).server;
+        assert_eq!(product.more(media(number)).server, control, "client {number}");
+        moved.insert(number, control);
+    }
+    // And they stay together for as long as the control connection is in use.
+    for _ in 0..4 {
+        product.wait(200);
+        for number in moved.keys() {
+            product.more(rtsp(*number));
+        }
+    }
+    for (number, server) in &moved {
+        assert_eq!(product.knock(Talk::udp(&client(*number), 48_000, VIP, 60_000)).server, *server, "client {number}");
+    }
+}
