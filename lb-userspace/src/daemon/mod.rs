@@ -352,7 +352,10 @@ impl Daemon {
         self.sweeping = None;
         self.next_sweep = Instant::now() + SWEEP_PAUSE.max(took * SWEEP_SHARE);
         match result {
-            Ok(swept) => self.swept = swept,
+            Ok(swept) => {
+                self.control.counted(&swept.connections);
+                self.swept = swept;
+            }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),
         }
     }

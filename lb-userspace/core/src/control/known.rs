@@ -22,12 +22,24 @@ pub(super) struct Known {
     pub hop: Option<Result<neighbour::NextHop, Problem>>,
     pub hop_since: Instant,
     pub doubt: Option<Problem>,
+    /// It has as many connections as it may have.
+    pub full: bool,
 }
 
 impl Known {
     pub(super) fn new(address: IpAddr, unchecked: bool, now: Instant) -> Self {
         let health = if unchecked { State::Up } else { State::Checking };
-        Self { address, check: None, health, since: now, adopted: false, hop: None, hop_since: now, doubt: None }
+        Self {
+            address,
+            check: None,
+            health,
+            since: now,
+            adopted: false,
+            hop: None,
+            hop_since: now,
+            doubt: None,
+            full: false,
+        }
     }
 
     /// Goes on as the tables say.
@@ -67,6 +79,15 @@ impl Known {
         }
     }
 
+    /// Full from the maximum on, until it has fallen below the low mark (or the maximum, if there is
+    /// none). The datapath goes by the same rule between two counts.
+    pub(super) fn count(&mut self, connections: u64, entry: &Server) -> bool {
+        let was = self.full;
+        let mark = if was && entry.min_connections != 0 { entry.min_connections } else { entry.max_connections };
+        self.full = entry.max_connections != 0 && connections >= u64::from(mark);
+        self.full != was
+    }
+
     pub(super) fn input(&self) -> ServerInput {
         let health = match self.health {
             State::Up => Health::Up,
@@ -81,7 +102,7 @@ impl Known {
             outer_vlan: hop.outer_vlan,
             inner_vlan: hop.inner_vlan,
         });
-        ServerInput { admin: Admin::Online, health, next_hop, weight: None }
+        ServerInput { admin: Admin::Online, health, next_hop, weight: None, full: self.full }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::neighbour::{self, Neighbours};
 use crate::tables::{
     CompileError, Compiler, FALLBACK, Ids, Installed, PlanError, ServerInput, ServerKey, TableOp, Wanted, plan,
 };
-use lb_common::abi::ServerState;
+use lb_common::abi::{ServerId, ServerState};
 
 use known::Known;
 pub use overview::{Measured, ServerMeasures};
@@ -292,6 +292,23 @@ impl Control {
                 None => (false, format!("{address} answers again")),
             };
             self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
+        }
+    }
+
+    /// Live connections were counted. Full servers leave the schedules until they have room again,
+    /// so that the datapath need not search for one that has.
+    pub fn counted(&mut self, connections: &BTreeMap<ServerId, u64>) {
+        for (key, id) in &self.wanted.server_numbers {
+            let (Some(known), Some(entry)) = (self.servers.get_mut(key), self.wanted.servers.get(id)) else { continue };
+            let live = connections.get(id).copied().unwrap_or(0);
+            if known.count(live, entry) {
+                self.dirty = true;
+                let (worse, sentence) = match known.full {
+                    true => (true, format!("full: {live} of {} connections", entry.max_connections)),
+                    false => (false, format!("takes new connections again, it has {live}")),
+                };
+                self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
+            }
         }
     }
 

@@ -37,7 +37,15 @@ pub(super) fn identities(service: &VirtualService) -> impl Iterator<Item = Serve
 
 /// Numbers and entries of everybody who answers for one service.
 pub(super) struct Roster {
-    entries: Vec<(Role, ServerKey, ServerId, Server)>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    role: Role,
+    key: ServerKey,
+    id: ServerId,
+    server: Server,
+    full: bool,
 }
 
 impl Roster {
@@ -64,28 +72,30 @@ impl Roster {
             let state = state(&input);
             entry.state = state as u8;
             entry.generation = ids.generation(number, state != ServerState::Down);
-            entries.push((role, key, number, entry));
+            entries.push(Entry { role, key, id: number, server: entry, full: input.full });
         }
         Ok(Self { entries })
     }
 
     /// The servers that take new flows, and those that are not asked because somebody before them
-    /// can: the regular ones come first; if none of them can, the backups; then the fallback.
+    /// can: the regular ones come first; if none of them can, the backups; then the fallback. A full
+    /// server counts as one that cannot, unless everybody is full: then the datapath refuses, and
+    /// counts that.
     pub(super) fn on_and_off_duty(&self) -> (Vec<Member>, Vec<ServerId>) {
-        let roles = [Role::Regular, Role::Backup, Role::Fallback].into_iter();
-        let mut on_duty = roles.map(|role| (role, self.members(role))).filter(|(_, members)| !members.is_empty());
-        let Some((role, members)) = on_duty.next() else { return (Vec::new(), Vec::new()) };
-        let later = self.entries.iter().filter(|(of, _, _, _)| *of > role);
-        (members, later.map(|(_, _, server, _)| *server).collect())
-    }
-
-    fn members(&self, role: Role) -> Vec<Member> {
-        let able = self.entries.iter().filter(|(of, _, _, entry)| *of == role && schedulable(entry));
-        able.map(|(_, _, server, entry)| Member { server: *server, key: key(entry), weight: entry.weight }).collect()
+        let able = |entry: &&Entry| schedulable(&entry.server);
+        let with_room = self.entries.iter().filter(|entry| able(entry) && !entry.full);
+        let first = with_room.map(|entry| (entry.role, false)).min_by_key(|(role, _)| *role);
+        let any = || self.entries.iter().filter(able).map(|entry| (entry.role, true)).min_by_key(|(role, _)| *role);
+        let Some((role, full)) = first.or_else(any) else { return (Vec::new(), Vec::new()) };
+        let on_duty = self.entries.iter().filter(able).filter(|entry| entry.role == role && (full || !entry.full));
+        let members =
+            on_duty.map(|entry| Member { server: entry.id, key: key(&entry.server), weight: entry.server.weight });
+        let off_duty = self.entries.iter().filter(|entry| entry.role > role).map(|entry| entry.id);
+        (members.collect(), off_duty.collect())
     }
 
     pub(super) fn into_entries(self) -> impl Iterator<Item = (ServerKey, ServerId, Server)> {
-        self.entries.into_iter().map(|(_, key, id, entry)| (key, id, entry))
+        self.entries.into_iter().map(|entry| (entry.key, entry.id, entry.server))
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn up() -> ServerInput {
         outer_vlan: 0,
         inner_vlan: 0,
     };
-    ServerInput { admin: Admin::Online, health: Health::Up, next_hop: Some(next_hop), weight: None }
+    ServerInput { admin: Admin::Online, health: Health::Up, next_hop: Some(next_hop), weight: None, full: false }
 }
 
 /// Every real server and every fallback server is up.

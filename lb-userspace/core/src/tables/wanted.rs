@@ -28,6 +28,8 @@ pub struct ServerInput {
     pub next_hop: Option<NextHop>,
     /// Instead of the configured weight.
     pub weight: Option<u16>,
+    /// It has as many connections as it may have: new flows go to others while there are any.
+    pub full: bool,
 }
 
 /// What the administrator ordered for a real server.

@@ -129,6 +129,37 @@ fn a_full_server_diverts_to_the_other() {
 }
 
 #[test]
+fn nobody_is_refused_while_one_of_many_servers_has_room() {
+    let limited = ", max_connections: 2";
+    let servers: Vec<(String, &str)> = (1..=9).map(|i| (i.to_string(), if i == 9 { "" } else { limited })).collect();
+    let servers: Vec<(&str, &str)> = servers.iter().map(|(name, more)| (name.as_str(), *more)).collect();
+    for scheduler in ["weighted-least-connection", "weighted-round-robin", "source-hash", "maglev"] {
+        let mut product = Product::new(&pacs(&format!("    scheduler: {scheduler}\n"), &servers));
+        // Until the next sweep the datapath looks at a few servers only; then at those with room.
+        for talk in associations(0..200) {
+            product.knock(talk);
+        }
+        product.sweep();
+        let shares = product.open_all(associations(200..400));
+        assert_eq!(shares, counts(&[("DS9", 200)]), "{scheduler}");
+    }
+}
+
+#[test]
+fn the_fallback_takes_over_when_everybody_is_full() {
+    let more = "    fallback: {address: 172.26.11.109}\n";
+    let mut product = Product::new(&pacs(more, &[("1", ", max_connections: 5"), ("2", ", max_connections: 5")]));
+    product.open_all(associations(0..10));
+    product.sweep();
+    assert_eq!(product.open_all(associations(100..110)), counts(&[("fallback", 10)]));
+    for talk in associations(0..3) {
+        product.close(talk);
+    }
+    product.wait(2);
+    assert!(!product.open_all(associations(200..203)).contains_key("fallback"));
+}
+
+#[test]
 fn with_all_servers_down_packets_are_dropped_and_counted() {
     let mut product = Product::new(&pacs("", &[("1", ""), ("2", "")]));
     product.open_all(associations(0..10));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_common::abi::ServiceMode;
+use lb_common::abi::{FlowState, ServiceMode};
 use lb_common::datapath::{Action, Kind, Reason, Verdict, forward};
 use lb_common::testing::{MemPacket, MemTables, PacketBuilder};
 use lb_common::wire::{protocol, tcp};
@@ -111,6 +111,7 @@ impl Product {
         for table in [&self.tables.flows, &self.tables.pending_flows] {
             for (key, flow) in table.all() {
                 match roster.flow(&key, &flow, now) {
+                    Fate::Keep if flow.state == FlowState::Closing as u8 => {}
                     Fate::Keep => *live.entry(flow.server).or_default() += 1,
                     Fate::Remove(_) => table.remove(&key),
                 }
@@ -128,6 +129,9 @@ impl Product {
             let live = live.get(&server).copied().unwrap_or(0);
             self.tables.closed.insert(server, opened.saturating_sub(live));
         }
+        self.site.control.counted(&live);
+        self.site.run(Duration::ZERO);
+        self.write();
     }
 
     /// Sends a frame, and checks what must hold of every one: it is unchanged but for its MAC

@@ -99,7 +99,7 @@ fn a_server() -> impl Strategy<Value = ServerSample> {
     let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Down), 1 => Just(Health::Checking)];
     let input = (admin, health, prop::bool::weighted(0.9), 1..3_u32).prop_map(|(admin, health, found, ifindex)| {
         let next_hop = up().next_hop.filter(|_| found).map(|hop| NextHop { ifindex, ..hop });
-        ServerInput { admin, health, next_hop, weight: None }
+        ServerInput { admin, health, next_hop, weight: None, full: false }
     });
     let weight = prop_oneof![1 => Just(0_u16), 4 => Just(100), 2 => 1..50_u16];
     (prop::bool::weighted(0.8), 1..3_u8, weight, prop::bool::weighted(0.2), input)
