@@ -16,7 +16,7 @@ use lb_common::abi::{
     PLACES_PER_WORD, Persistence, PersistenceKey, PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerCounters,
     ServerId, Service, ServiceId, ServicePortKey, Settings, Ticks, VIP_FILTER_WORDS, VerdictCounters, server_in_word,
 };
-use lb_common::datapath::{Entry, Full, Reason, Tables};
+use lb_common::datapath::{Arrival, Entry, Full, Placement, Reason, Tables, place};
 
 #[btf_map(name = "settings")]
 static SETTINGS: Array<Settings, 1> = Array::new();
@@ -87,9 +87,27 @@ fn element<T>(place: Option<*mut T>) -> Option<&'static mut T> {
     place.map(|pointer| unsafe { &mut *pointer })
 }
 
+/// Half of the datapath as a global function: the verifier judges it once, for any arguments, and
+/// not again for every way that leads here (Documentation/bpf/verifier.rst, "global functions").
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_place(key: *const FlowKey, placement: *mut Placement, arrival: u32) -> u32 {
+    // SAFETY: the verifier proves that both point to whole objects of their types, or are null.
+    let (Some(key), Some(placement)) = (unsafe { key.as_ref() }, unsafe { placement.as_mut() }) else { return 1 };
+    *placement = place(&Maps, key, Arrival::from_bits(arrival));
+    0
+}
+
 impl Tables for Maps {
     type Flow = MapEntry<Flow>;
     type Persistence = MapEntry<Persistence>;
+
+    #[inline(always)]
+    fn place(&self, key: &FlowKey, arrival: Arrival) -> Placement {
+        let mut placement = Placement::NOWHERE;
+        lb_place(key, &mut placement, arrival.to_bits());
+        placement
+    }
 
     #[inline(always)]
     fn now(&self) -> Ticks {

@@ -5,7 +5,7 @@
 //! is ever pushed out and only the daemon's sweep removes what is over.
 
 use super::parse::Transport;
-use super::select::{self, Placement};
+use super::select::{self, Arrival, Placement};
 use super::{Entry, Reason, Route, Tables, Verdict, held_server};
 use crate::abi::{Flow, FlowKey, FlowState, Server, ServerId, Ticks};
 
@@ -29,14 +29,29 @@ pub(super) fn route<'t, T: Tables>(tables: &'t T, key: &FlowKey, transport: &Tra
             return Ok(route_to(flow.server, server, reason));
         }
     }
-    let placement = select::place(tables, key, transport, now)?;
+    let placement = tables.place(key, Arrival { opens: transport.opens(), closes: transport.closes() });
+    let Some(server) = tables.server(placement.server) else { return Err(placement.refusal()) };
     if placement.tracked {
+        let flow = new_flow(&placement, server, now);
         match &entry {
-            Some(entry) => entry.update(|flow| *flow = placement.flow),
-            None => tables.insert_pending_flow(key, &placement.flow),
+            Some(entry) => entry.update(|old| *old = flow),
+            None => tables.insert_pending_flow(key, &flow),
         }
     }
-    Ok(opened(tables, key, &placement))
+    Ok(Route { id: placement.server, server, reason: placement.reason, new_flow: placement.tracked })
+}
+
+#[inline(always)]
+fn new_flow(placement: &Placement, server: &Server, now: Ticks) -> Flow {
+    Flow {
+        service: placement.service,
+        server: placement.server,
+        generation: server.generation,
+        last_seen: now,
+        created: now,
+        state: FlowState::Pending as u8,
+        ..Flow::default()
+    }
 }
 
 #[inline(always)]
@@ -48,19 +63,6 @@ fn route_to(id: ServerId, server: &Server, reason: Reason) -> Route<'_> {
 #[inline(always)]
 fn reopens(flow: &Flow, transport: &Transport) -> bool {
     flow.state == FlowState::Closing as u8 && transport.is_tcp && transport.opens()
-}
-
-/// Counts a new flow and remembers its client.
-#[inline(always)]
-fn opened<'t, T: Tables>(tables: &T, key: &FlowKey, placement: &Placement<'t>) -> Route<'t> {
-    let flow = &placement.flow;
-    if placement.tracked {
-        tables.count_connection(flow.server);
-        if placement.reason as u8 != Reason::Persistent as u8 {
-            select::remember_new_client(tables, key, flow);
-        }
-    }
-    Route { id: flow.server, server: placement.server, reason: placement.reason, new_flow: placement.tracked }
 }
 
 /// A packet of an established flow. Writes only what changes, so that CPUs that share a flow do
@@ -103,7 +105,8 @@ fn answer<T: Tables>(
     transport: &Transport,
     now: Ticks,
 ) -> Reason {
-    if !transport.answers() {
+    // A reset or FIN right after the first packet answers nothing, and is as easily forged.
+    if !transport.answers() || transport.closes() {
         entry.update(|flow| flow.last_seen = now);
         return Reason::Pending;
     }

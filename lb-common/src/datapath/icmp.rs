@@ -2,7 +2,7 @@
 //! that server, or path-MTU discovery would fail; everything else is for the balancer itself.
 
 use super::parse::{Header, Link};
-use super::select;
+use super::select::Arrival;
 use super::{Entry, Packet, Reason, Route, Tables, Truncated, Verdict, deliver, held_server};
 use crate::abi::{Address, FlowKey, Server, ServerId};
 use crate::wire::{icmp, ipv4, ipv6, protocol};
@@ -58,7 +58,9 @@ fn owner<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t S
         let flow = flow.read();
         return (flow.server, held_server(tables, flow.server, flow.generation));
     }
-    select::without_record(tables, key)
+    // As a packet that ends the flow: placed by persistence or the ring, and not remembered.
+    let placement = tables.place(key, Arrival { opens: false, closes: true });
+    (placement.server, tables.server(placement.server))
 }
 
 /// The flow whose reply is quoted: the server's packet names VIP and client the other way round.

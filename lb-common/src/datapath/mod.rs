@@ -24,6 +24,7 @@ mod tests;
 mod verdict;
 
 pub use packet::{Packet, Truncated};
+pub use select::{Arrival, Placement, place};
 pub use tables::{Entry, Full, Tables};
 pub use verdict::{Action, Kind, Reason, Verdict};
 

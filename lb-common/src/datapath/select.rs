@@ -1,11 +1,10 @@
 //! A real server for a packet that no flow knows: the service, then persistence, then the
 //! scheduler.
 
-use super::parse::Transport;
 use super::{Entry, Reason, Tables, Verdict, held_server, is_spoofed};
 use crate::abi::{
-    Address, Flow, FlowKey, FlowState, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server,
-    ServerId, ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
+    Address, Flow, FlowKey, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server, ServerId,
+    ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
 };
 
 /// Servers compared for the fewest connections. Up to this many the comparison is exact; beyond,
@@ -16,13 +15,62 @@ const WINDOW: u32 = 4;
 /// has replaced it, milliseconds later; then the next place is another server with high probability.
 const TRIES: u32 = 4;
 
-/// The outcome for a new flow.
-pub(super) struct Placement<'t> {
-    pub flow: Flow,
-    pub server: &'t Server,
+/// What the first packet seen of a flow says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// It may be the first one.
+    pub opens: bool,
+    /// It ends the flow, so that a record is not worth while.
+    pub closes: bool,
+}
+
+impl Arrival {
+    /// As a number, to be handed to a function of the kernel program.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.opens as u32 | (self.closes as u32) << 1
+    }
+
+    /// The inverse of [`Self::to_bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { opens: bits & 1 != 0, closes: bits & 2 != 0 }
+    }
+}
+
+/// Where a flow that nobody remembers goes, and why.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Its service.
+    pub service: ServiceId,
+    /// Its server; [`NO_SERVER`]: none, and the reason says what becomes of the packet.
+    pub server: ServerId,
+    /// Why.
     pub reason: Reason,
-    /// Whether the flow is to be remembered and counted.
+    /// Whether the flow is to be remembered; it is counted already.
     pub tracked: bool,
+}
+
+impl Placement {
+    /// Not ours.
+    pub const NOWHERE: Self = Self::refused(Reason::NoService);
+
+    const fn refused(reason: Reason) -> Self {
+        Self { service: 0, server: NO_SERVER, reason, tracked: false }
+    }
+
+    /// What becomes of a packet that has no server.
+    #[inline(always)]
+    pub(super) const fn refusal(&self) -> Verdict {
+        if self.reason as u8 == Reason::NoService as u8 {
+            Verdict::pass(self.reason)
+        } else {
+            Verdict::drop(self.reason)
+        }
+    }
 }
 
 /// A server that may take the flow, or the reason why there is none. Every field always has a
@@ -38,65 +86,47 @@ struct Candidate<'t> {
 
 impl<'t> Candidate<'t> {
     const NONE: Self = Self { id: NO_SERVER, server: None, full: false };
-
-    #[inline(always)]
-    fn refusal(&self) -> Verdict {
-        Verdict::drop(if self.full { Reason::ServersFull } else { Reason::NoServer })
-    }
 }
 
-/// Places a new flow.
+/// Places a flow that nobody remembers, and counts it with its server if it is to be remembered.
+///
+/// This is half of the datapath, and reached from two sides. The kernel program therefore makes it
+/// a function of its own ([`Tables::place`]), which the verifier judges once.
 #[inline(always)]
-pub(super) fn place<'t, T: Tables>(
-    tables: &'t T,
-    key: &FlowKey,
-    transport: &Transport,
-    now: Ticks,
-) -> Result<Placement<'t>, Verdict> {
-    let (id, service) = service(tables, key).ok_or(Verdict::pass(Reason::NoService))?;
+pub fn place<T: Tables>(tables: &T, key: &FlowKey, arrival: Arrival) -> Placement {
+    let Some((id, service)) = service(tables, key) else { return Placement::NOWHERE };
     if is_spoofed(key) {
-        return Err(Verdict::drop(Reason::Spoofed));
+        return Placement::refused(Reason::Spoofed);
     }
+    let now = tables.now();
     let client = client(key, id, service);
-    let admitted = !transport.closes() && admit(tables, now);
+    let admitted = !arrival.closes && admit(tables, now);
     let remembered = persistent(tables, &client, service, now);
     let (candidate, reason) = if remembered.server.is_some() {
         (remembered, Reason::Persistent)
-    } else if admitted && transport.opens() {
+    } else if admitted && arrival.opens {
         (schedule(tables, key, id, service, &client), Reason::Scheduled)
     } else {
-        (first_available(tables, ring(key, service, &client)), Reason::Resumed)
+        (first_available(tables, ring(key, service, &client), arrival.opens), Reason::Resumed)
     };
-    let reason = if admitted { reason } else { untracked(transport) };
-    let Some(server) = candidate.server else { return Err(candidate.refusal()) };
-    let flow = Flow {
-        service: id,
-        server: candidate.id,
-        generation: server.generation,
-        last_seen: now,
-        created: now,
-        state: FlowState::Pending as u8,
-        ..Flow::default()
+    let Some(server) = candidate.server else {
+        return Placement::refused(if candidate.full { Reason::ServersFull } else { Reason::NoServer });
     };
-    Ok(Placement { flow, server, reason, tracked: admitted })
+    if admitted {
+        tables.count_connection(candidate.id);
+        if service.persistence_timeout != 0 && remembered.server.is_none() {
+            tables.insert_new_client(&client, &record(candidate.id, server.generation, now));
+        }
+    }
+    let reason = if admitted { reason } else { untracked(arrival) };
+    Placement { service: id, server: candidate.id, reason, tracked: admitted }
 }
 
 /// A packet that ends a flow nobody remembers is not worth a record; any other without one came
 /// when too many did.
 #[inline(always)]
-fn untracked(transport: &Transport) -> Reason {
-    if transport.closes() { Reason::Resumed } else { Reason::Untracked }
-}
-
-/// The server of a flow that has no record, as far as it can be told without one.
-#[inline(always)]
-pub(super) fn without_record<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t Server>) {
-    let Some((id, service)) = service(tables, key) else { return (NO_SERVER, None) };
-    let client = client(key, id, service);
-    let remembered = persistent(tables, &client, service, tables.now());
-    let candidate =
-        if remembered.server.is_some() { remembered } else { first_available(tables, ring(key, service, &client)) };
-    (candidate.id, candidate.server)
+fn untracked(arrival: Arrival) -> Reason {
+    if arrival.closes { Reason::Resumed } else { Reason::Untracked }
 }
 
 /// The virtual service of a flow: a single port, else a range.
@@ -165,15 +195,6 @@ fn recorded<'t, T: Tables>(tables: &'t T, entry: &T::Persistence, service: &Serv
     Candidate { id: record.server, server, full: false }
 }
 
-/// Remembers where a new client went, until it answers.
-#[inline(always)]
-pub(super) fn remember_new_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) {
-    let Some(service) = tables.service(flow.service) else { return };
-    if service.persistence_timeout != 0 {
-        tables.insert_new_client(&client(key, flow.service, service), &record(flow));
-    }
-}
-
 /// The client has answered: its record is kept from now on.
 #[inline(always)]
 pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) {
@@ -190,7 +211,8 @@ pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) 
             return;
         }
     }
-    if tables.insert_persistence(&client, &record(flow)).is_ok() {
+    let record = record(flow.server, flow.generation, flow.last_seen);
+    if tables.insert_persistence(&client, &record).is_ok() {
         tables.remove_new_client(&client);
     }
 }
@@ -212,8 +234,8 @@ pub(super) fn touch_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow, no
 }
 
 #[inline(always)]
-fn record(flow: &Flow) -> Persistence {
-    Persistence { server: flow.server, generation: flow.generation, last_used: flow.last_seen, created: flow.last_seen }
+fn record(server: ServerId, generation: u32, now: Ticks) -> Persistence {
+    Persistence { server, generation, last_used: now, created: now }
 }
 
 /// Whether this CPU may record one more new flow within this tick.
@@ -246,8 +268,8 @@ fn schedule<'t, T: Tables>(
 ) -> Candidate<'t> {
     match Scheduler::from_u8(service.scheduler) {
         Scheduler::WeightedLeastConnection => least_connection(tables, id, service),
-        Scheduler::WeightedRoundRobin => first_available(tables, next_turn(tables, id, service)),
-        Scheduler::SourceHash | Scheduler::Maglev => first_available(tables, ring(key, service, client)),
+        Scheduler::WeightedRoundRobin => first_available(tables, next_turn(tables, id, service), true),
+        Scheduler::SourceHash | Scheduler::Maglev => first_available(tables, ring(key, service, client), true),
     }
 }
 
@@ -318,9 +340,10 @@ fn ring(key: &FlowKey, service: &Service, client: &PersistenceKey) -> Places {
     Places { base: service.ring_base, size: service.ring_size, first }
 }
 
-/// The first server that takes the flow.
+/// The first server that takes the flow. Limits are for new flows: a packet from the middle of one
+/// belongs where the others went.
 #[inline(always)]
-fn first_available<T: Tables>(tables: &T, places: Places) -> Candidate<'_> {
+fn first_available<T: Tables>(tables: &T, places: Places, is_new: bool) -> Candidate<'_> {
     let mut candidate = Candidate::NONE;
     let mut place = places.first;
     for _ in 0..TRIES {
@@ -329,7 +352,7 @@ fn first_available<T: Tables>(tables: &T, places: Places) -> Candidate<'_> {
         }
         let id = tables.scheduled(places.base.wrapping_add(place));
         if let Some(server) = available(tables, id) {
-            if !is_full(tables, id, server) {
+            if !is_new || !is_full(tables, id, server) {
                 return Candidate { id, server: Some(server), full: false };
             }
             candidate.full = true;

@@ -1,5 +1,6 @@
 //! The seam between the datapath and its tables: BPF maps in the kernel, maps in memory in tests.
 
+use super::select::{Arrival, Placement, place};
 use super::verdict::Reason;
 use crate::abi::{
     Admission, Flow, FlowKey, Fragment, FragmentKey, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server,
@@ -24,6 +25,15 @@ pub trait Tables {
     type Flow: Entry<Flow>;
     /// A persistence record in place.
     type Persistence: Entry<Persistence>;
+
+    /// Places a flow that nobody remembers: [`place`], called in whatever way suits the machine that
+    /// runs it.
+    fn place(&self, key: &FlowKey, arrival: Arrival) -> Placement
+    where
+        Self: Sized,
+    {
+        place(self, key, arrival)
+    }
 
     /// Now, coarsely.
     fn now(&self) -> Ticks;

@@ -88,11 +88,14 @@ fn fin_and_rst_close_a_flow_that_goes_on_to_its_server() {
 }
 
 #[test]
-fn a_pending_flow_that_the_client_closes_is_closing() {
+fn a_reset_right_after_the_first_packet_answers_nothing() {
     let tables = turns(3);
     let server = server_of(&tables, &syn(9));
-    assert_eq!(sent(&tables, &segment(9, tcp::RST)), (server, Reason::Pending));
-    assert_eq!((state(&tables, 9), pending(&tables, 9)), (FlowState::Closing, None));
+    for flags in [tcp::RST, tcp::FIN, tcp::FIN | tcp::ACK] {
+        assert_eq!(sent(&tables, &segment(9, flags)), (server, Reason::Pending));
+    }
+    assert!(tables.flows.is_empty(), "two forged packets must not fill the table of answered flows");
+    assert!(pending(&tables, 9).is_some());
 }
 
 #[test]
