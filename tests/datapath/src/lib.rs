@@ -20,6 +20,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
 pub mod frames;
+pub mod live;
 pub mod peers;
 
 /// The loaded program and its tables.

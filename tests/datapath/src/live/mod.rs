@@ -1,0 +1,153 @@
+//! Frames a second over virtual links, beside what else the kernel can forward with.
+//!
+//! In: how many flows, of which protocol, on one CPU or two. Out: frames that reached the real
+//! servers. All ways of forwarding stand at the same time, each in a namespace of its own, and take
+//! turns; what differs between them is the balancer alone.
+
+pub mod lane;
+pub mod netns;
+pub mod traffic;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+pub use lane::{Kind, Lane, SERVERS};
+use netns::Namespace;
+pub use traffic::{Flows, Generator, Sink};
+
+/// The whole set-up.
+pub struct Live {
+    lanes: Vec<Lane>,
+    missing: Vec<(Kind, String)>,
+    generator: Generator,
+    sink: Sink,
+    clients: Namespace,
+    _servers: Namespace,
+}
+
+/// Flows are opened one after the other and then used in another order, as no cache likes it.
+const STRIDE: u32 = 7919;
+
+/// Frames sent in one go.
+const CHUNK: u32 = 1 << 16;
+
+/// Rounds over all flows in which the balancer gets to know them.
+const INTRODUCTIONS: u32 = 6;
+
+impl Live {
+    /// Builds it. A way of forwarding that the kernel lacks is left out and named by
+    /// [`Self::missing`]; the datapath and its peer must be there.
+    ///
+    /// # Errors
+    /// Without root, or when something is refused.
+    pub fn build() -> Result<Self> {
+        let (clients, servers) = (Namespace::new()?, Namespace::new()?);
+        let (generator, mut sink) = (Generator::load()?, Sink::load()?);
+        let (mut lanes, mut missing) = (Vec::new(), Vec::new());
+        for kind in Kind::ALL {
+            match Lane::build(kind, &clients, &servers, &mut sink) {
+                Ok(lane) => lanes.push(lane),
+                Err(error) if kind == Kind::Flowtable => missing.push((kind, format!("{error:#}"))),
+                Err(error) => return Err(error).with_context(|| format!("building: {}", kind.name())),
+            }
+        }
+        Ok(Self { lanes, missing, generator, sink, clients, _servers: servers })
+    }
+
+    /// The ways of forwarding that stand.
+    #[must_use]
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// Those that this kernel lacks, and what it said.
+    #[must_use]
+    pub fn missing(&self) -> &[(Kind, String)] {
+        &self.missing
+    }
+
+    /// Gives every balancer a CPU of its own, or the one that sends.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn own_cpu(&self, own: bool) -> Result<()> {
+        self.lanes.iter().try_for_each(|lane| lane.own_cpu(own))
+    }
+
+    /// Opens the flows at a balancer: clients send and servers answer until all are known, which is
+    /// checked, as is that every server has its share and no frame was lost.
+    ///
+    /// # Errors
+    /// When the balancer does not forward as it should.
+    pub fn introduce(&mut self, lane: usize, flows: Flows) -> Result<()> {
+        traffic::check_stride(STRIDE, flows.count)?;
+        let what = self.lanes[lane].describe(flows);
+        let expected = self.lanes[lane].expect(flows);
+        self.sink.answer(self.lanes[lane].kind() != Kind::DirectRouting)?;
+        for _ in 0..INTRODUCTIONS {
+            self.send(lane, flows, 1, flows.count)?;
+            if self.lanes[lane].known_flows()?.is_some_and(|known| known >= expected) {
+                break;
+            }
+        }
+        self.sink.answer(false)?;
+        if let Some(known) = self.lanes[lane].known_flows()? {
+            ensure!(known == expected, "{what}: the balancer knows {known} flows, not {expected}");
+        }
+        self.check(lane, flows).context(what)
+    }
+
+    /// Every frame arrives, at the servers by turns.
+    fn check(&mut self, lane: usize, flows: Flows) -> Result<()> {
+        let arrived = self.send(lane, flows, STRIDE, flows.count)?;
+        let total: u64 = arrived.iter().sum();
+        ensure!(total == u64::from(flows.count), "{total} of {} frames arrived: {arrived:?}", flows.count);
+        if self.lanes[lane].kind() == Kind::Bridge {
+            return Ok(());
+        }
+        let fair = total / SERVERS as u64;
+        for share in &arrived[..SERVERS] {
+            ensure!(share.abs_diff(fair) <= fair / 10, "the servers' shares differ: {arrived:?}");
+        }
+        Ok(())
+    }
+
+    /// Sends and says what arrived.
+    fn send(&mut self, lane: usize, flows: Flows, stride: u32, frames: u32) -> Result<[u64; 8]> {
+        let before = self.sink.arrived()?;
+        let lane = &self.lanes[lane];
+        self.generator.prepare(flows, stride, lane.destination(), lane.client_ifindex)?;
+        self.clients.within(|| self.generator.send(frames))?;
+        let mut arrived = self.sink.arrived()?;
+        arrived.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
+        Ok(arrived)
+    }
+
+    /// Frames a second that reach the servers, measured for about `duration` after as much again
+    /// of a fifth to warm up.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or nothing arrives.
+    pub fn rate(&mut self, lane: usize, flows: Flows, duration: Duration) -> Result<f64> {
+        self.flood(lane, flows, duration / 5)?;
+        let (frames, time) = self.flood(lane, flows, duration)?;
+        ensure!(frames > 0, "{}: nothing arrived", self.lanes[lane].describe(flows));
+        #[expect(clippy::cast_precision_loss, reason = "some million frames")]
+        let rate = frames as f64 / time.as_secs_f64();
+        Ok(rate)
+    }
+
+    fn flood(&mut self, lane: usize, flows: Flows, duration: Duration) -> Result<(u64, Duration)> {
+        let lane = &self.lanes[lane];
+        self.generator.prepare(flows, STRIDE, lane.destination(), lane.client_ifindex)?;
+        let before: u64 = self.sink.arrived()?.iter().sum();
+        let begin = Instant::now();
+        while begin.elapsed() < duration {
+            self.clients.within(|| self.generator.send(CHUNK))?;
+        }
+        let time = begin.elapsed();
+        let after: u64 = self.sink.arrived()?.iter().sum();
+        Ok((after - before, time))
+    }
+}
