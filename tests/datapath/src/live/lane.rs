@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lb_common::abi::Scheduler;
 use lb_common::testing::{MemTables, Scenario};
 use lb_core::config::model::Limits;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+use super::hurry;
 use super::netns::Namespace;
 use super::traffic::{Flows, PORT, Sink, attach};
 use crate::Rig;
@@ -73,6 +75,8 @@ pub struct Lane {
     /// Number of the clients' end.
     pub client_ifindex: u32,
     rig: Option<Rig>,
+    /// The kernel's thread in which the balancer works, when it has a CPU of its own.
+    thread: Option<Pid>,
     /// Flows opened, by protocol; those of a smaller number are among those of a larger one.
     opened: BTreeMap<u8, u32>,
 }
@@ -94,7 +98,8 @@ impl Lane {
         cable(&balancer, (OUTSIDE, "02:00:00:00:00:03"), servers, (&server, "06:00:00:00:00:00"))?;
         servers.within(|| sink.attach(&server))?;
         let client_ifindex = clients.ifindex(&client)?;
-        let mut lane = Self { kind, balancer, inside, client_ifindex, rig: None, opened: BTreeMap::new() };
+        let mut lane =
+            Self { kind, balancer, inside, client_ifindex, rig: None, thread: None, opened: BTreeMap::new() };
         match kind {
             Kind::DirectRouting => lane.direct_routing()?,
             Kind::Nftables | Kind::Flowtable => lane.nftables()?,
@@ -239,7 +244,8 @@ impl Lane {
     ///
     /// # Errors
     /// When the kernel has no such threads.
-    pub fn own_cpu(&self, own: bool) -> Result<()> {
+    pub fn own_cpu(&mut self, own: bool) -> Result<()> {
+        self.thread = None;
         let file = format!("/sys/class/net/{}/threaded", self.inside);
         self.balancer.in_sysfs(&format!("echo {} > {file}", u8::from(own)))?;
         if !own {
@@ -247,27 +253,22 @@ impl Lane {
         }
         let mut cpus = CpuSet::new();
         cpus.set(1)?;
-        let threads = self.threads()?;
-        ensure!(!threads.is_empty(), "the kernel made no thread for {}", self.inside);
-        for thread in threads {
-            sched_setaffinity(thread, &cpus).context("moving the balancer's thread to CPU 1")?;
-        }
+        let thread = kernel_thread(&format!("napi/{}-", self.inside))?;
+        sched_setaffinity(thread, &cpus).context("moving the balancer's thread to CPU 1")?;
+        hurry(thread)?;
+        self.thread = Some(thread);
         Ok(())
     }
 
-    /// The kernel's threads `napi/DEVICE-NUMBER` of the link to the clients.
-    fn threads(&self) -> Result<Vec<Pid>> {
-        let name = format!("napi/{}-", self.inside);
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let Ok(comm) = fs::read_to_string(entry.path().join("comm")) else { continue };
-            if comm.starts_with(&name) {
-                found.push(Pid::from_raw(pid));
-            }
-        }
-        Ok(found)
+    /// CPU time of the threads in which the balancer works: this one, or the kernel's if it has one
+    /// of its own; and the one that the kernel passes work to when others wait for the CPU.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let thread = self.thread.map_or_else(|| "thread-self".to_owned(), |thread| thread.to_string());
+        let helper = kernel_thread(if self.thread.is_some() { "ksoftirqd/1" } else { "ksoftirqd/0" })?;
+        Ok(cpu_time(&thread)? + cpu_time(&helper.to_string())?)
     }
 
     /// How many flows the balancer knows.
@@ -312,4 +313,25 @@ fn cable(
     ))?;
     here.ip(&format!("link set {device} up"))?;
     there.ip(&format!("link set {peer} up"))
+}
+
+/// A thread of the kernel by the beginning of its name.
+fn kernel_thread(name: &str) -> Result<Pid> {
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(comm) = fs::read_to_string(entry.path().join("comm")) else { continue };
+        if comm.starts_with(name) {
+            return Ok(Pid::from_raw(pid));
+        }
+    }
+    bail!("the kernel has no thread {name}")
+}
+
+/// What the scheduler counts for a thread.
+fn cpu_time(thread: &str) -> Result<Duration> {
+    let path = format!("/proc/{thread}/schedstat");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
+    Ok(Duration::from_nanos(nanoseconds.with_context(|| format!("{path} says `{text}`"))?))
 }

@@ -1,12 +1,13 @@
 //! Frames a second over virtual links. All ways of forwarding take turns within each round, and
 //! ratios are taken within a round, because the machine's speed drifts; the median round counts.
+//! Ratios are of frames per second of CPU time, so that other programs do not count.
 
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_common::wire::protocol;
-use lb_datapath_tests::live::{Flows, Kind, Live};
+use lb_datapath_tests::live::{Flows, Kind, Live, Measured, cpu_time_is_whole};
 
 use crate::progress;
 
@@ -32,9 +33,9 @@ struct Row {
     kind: Kind,
     flows: Flows,
     own_cpu: bool,
-    /// Frames a second, by round.
-    rates: Vec<f64>,
-    /// The datapath's rate divided by this one's, by round.
+    /// By round.
+    measured: Vec<Measured>,
+    /// How many times this one's rate the datapath's was, by round.
     ratios: Vec<f64>,
 }
 
@@ -71,18 +72,20 @@ fn loads(counts: &[u32]) -> Vec<Flows> {
 
 /// All ways of forwarding under one load.
 fn measure(live: &mut Live, flows: Flows, own_cpu: bool, arguments: &Arguments) -> Result<Vec<Row>> {
-    let row = |kind| Row { kind, flows, own_cpu, rates: Vec::new(), ratios: Vec::new() };
+    let row = |kind| Row { kind, flows, own_cpu, measured: Vec::new(), ratios: Vec::new() };
     let mut rows: Vec<_> = live.lanes().iter().map(|lane| row(lane.kind())).collect();
+    let by_cpu_time = cpu_time_is_whole();
+    let rate = |measured: &Measured| if by_cpu_time { measured.cpu_rate() } else { measured.rate() };
     for round in 1..=arguments.rounds {
         for (lane, row) in rows.iter_mut().enumerate() {
             let what = live.lanes()[lane].describe(flows);
             progress(&format!("round {round} of {}, {}: {what}", arguments.rounds, cpus(own_cpu)));
-            row.rates.push(live.rate(lane, flows, Duration::from_millis(arguments.milliseconds))?);
+            row.measured.push(live.measure(lane, flows, Duration::from_millis(arguments.milliseconds))?);
         }
         let ours = rows.iter().find(|row| row.kind == Kind::DirectRouting);
-        let Some(ours) = ours.and_then(|row| row.rates.last().copied()) else { continue };
+        let Some(ours) = ours.and_then(|row| row.measured.last().map(rate)) else { continue };
         for row in &mut rows {
-            row.ratios.extend(row.rates.last().map(|rate| ours / rate));
+            row.ratios.extend(row.measured.last().map(|theirs| ours / rate(theirs)));
         }
     }
     Ok(rows)
@@ -103,6 +106,18 @@ impl Row {
         }
     }
 
+    fn rate(&self) -> f64 {
+        median(self.measured.iter().map(Measured::rate))
+    }
+
+    fn cpu_rate(&self) -> f64 {
+        median(self.measured.iter().map(Measured::cpu_rate))
+    }
+
+    fn ratio(&self) -> f64 {
+        median(self.ratios.iter().copied())
+    }
+
     fn protocol(&self) -> &'static str {
         if self.flows.protocol == protocol::TCP { "tcp" } else { "udp" }
     }
@@ -112,8 +127,8 @@ fn cpus(own_cpu: bool) -> &'static str {
     if own_cpu { "balancer's CPU its own" } else { "one CPU" }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -122,13 +137,13 @@ fn print_table(rows: &[Row]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{:<24} {:<6} {:>5}  {:<26} {:>11}  {:>8}  {:>6}",
-        "CPUs", "flows", "", "forwarded by", "frames/s", "l4-dr is", "target"
+        "{:<22} {:>6} {:>4}  {:<24} {:>11} {:>12} {:>9}  {:>6}",
+        "CPUs", "flows", "", "forwarded by", "frames/s", "per CPU-s", "l4-dr is", "target"
     )?;
     for row in rows {
-        let (rate, ratio) = (median(&row.rates), median(&row.ratios));
-        let load = format!("{:<24} {:<6} {:>5}", cpus(row.own_cpu), row.flows.count, row.protocol());
-        write!(out, "{load}  {:<26} {rate:>11.0}  {ratio:>6.2} x", row.kind.name())?;
+        let load = format!("{:<22} {:>6} {:>4}", cpus(row.own_cpu), row.flows.count, row.protocol());
+        let (rate, cpu_rate, ratio) = (row.rate(), row.cpu_rate(), row.ratio());
+        write!(out, "{load}  {:<24} {rate:>11.0} {cpu_rate:>12.0} {ratio:>7.2} x", row.kind.name())?;
         if let Some(target) = row.target() {
             write!(out, "  {:>6}{}", format!(">= {target}"), if ratio < target { "  (missed)" } else { "" })?;
         }
@@ -143,8 +158,8 @@ fn print_json(rows: &[Row]) -> Result<()> {
         .map(|row| {
             serde_json::json!({
                 "forwarded_by": row.kind.name(), "flows": row.flows.count, "protocol": row.protocol(),
-                "own_cpu": row.own_cpu, "frames_per_second": median(&row.rates), "rates": row.rates,
-                "ratio": median(&row.ratios), "ratios": row.ratios, "target": row.target(),
+                "own_cpu": row.own_cpu, "frames_per_second": row.rate(),
+                "frames_per_cpu_second": row.cpu_rate(), "ratio": row.ratio(), "ratios": row.ratios, "target": row.target(),
             })
         })
         .collect();
