@@ -17,7 +17,7 @@ impl Group {
     /// Everything, in the order it is reported.
     pub(crate) const ALL: &[Self] = &[Self::Toolchain, Self::Lab, Self::Software, Self::TestTools];
     /// What `cargo xtask demo` uses.
-    pub(crate) const DEMO: &[Self] = &[Self::Toolchain, Self::Lab];
+    pub(crate) const DEMO: &[Self] = &[Self::Toolchain, Self::Lab, Self::Software];
 
     /// Its name and purpose, for people.
     pub(crate) fn title(self) -> &'static str {

@@ -33,6 +33,8 @@
 
 mod entry;
 mod key;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{
     Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Scheduler, Server,
@@ -116,7 +118,7 @@ pub fn vip_filter_bit(address: &Address) -> (u32, u64) {
 #[inline(always)]
 #[must_use]
 pub const fn server_in_word(word: u64, place: u32) -> ServerId {
-    (word >> (16 * (place & 3))) as u32 & 0xffff
+    ((word >> (16 * (place & 3))) & 0xffff) as u32
 }
 
 /// A word of `schedule` from four servers.

@@ -30,10 +30,11 @@ pub(super) fn route<'t, T: Tables>(tables: &'t T, key: &FlowKey, transport: &Tra
         }
     }
     let placement = select::place(tables, key, transport, now)?;
-    match &entry {
-        Some(entry) => entry.update(|flow| *flow = placement.flow),
-        None if placement.tracked => tables.insert_pending_flow(key, &placement.flow),
-        None => {}
+    if placement.tracked {
+        match &entry {
+            Some(entry) => entry.update(|flow| *flow = placement.flow),
+            None => tables.insert_pending_flow(key, &placement.flow),
+        }
     }
     Ok(opened(tables, key, &placement))
 }
@@ -69,6 +70,10 @@ fn keep<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Flow, flow: &Flow, tran
     let state = next_state(flow.state, transport);
     if state != flow.state {
         entry.update(|flow| flow.state = state);
+        // Placed anew under its old entry, the flow never was among the pending ones.
+        if flow.state == FlowState::Pending as u8 {
+            select::confirm_client(tables, key, flow);
+        }
     }
     if flow.last_seen != now {
         entry.update(|flow| flow.last_seen = now);

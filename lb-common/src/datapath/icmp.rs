@@ -7,6 +7,9 @@ use super::{Entry, Packet, Reason, Route, Tables, Truncated, Verdict, deliver, h
 use crate::abi::{Address, FlowKey, Server, ServerId};
 use crate::wire::{icmp, ipv4, ipv6, protocol};
 
+/// Bytes of an IPv6 fragment header (RFC 8200 §4.5).
+const FRAGMENT_HEADER: usize = 8;
+
 #[inline(always)]
 pub(super) fn forward<P: Packet, T: Tables>(
     packet: &mut P,
@@ -74,7 +77,17 @@ fn quoted_v4<P: Packet>(packet: &P, at: usize) -> Result<Option<FlowKey>, Trunca
 fn quoted_v6<P: Packet>(packet: &P, at: usize) -> Result<Option<FlowKey>, Truncated> {
     let header = packet.load::<{ ipv6::HEADER / 4 }>(at)?;
     let (vip, client) = (header.v6(ipv6::SOURCE), header.v6(ipv6::DESTINATION));
-    ports(packet, at + ipv6::HEADER, header.byte(ipv6::NEXT_HEADER), client, vip)
+    let (mut protocol, mut transport) = (header.byte(ipv6::NEXT_HEADER), at + ipv6::HEADER);
+    // Only the sender fragments in IPv6: a datagram that is too big for the path is quoted as one
+    // of its fragments, and the first has the ports.
+    if protocol == ipv6::FRAGMENT {
+        let fragment = packet.load::<{ FRAGMENT_HEADER / 4 }>(transport)?;
+        if fragment.be16(2) & ipv6::OFFSET_MASK != 0 {
+            return Ok(None);
+        }
+        (protocol, transport) = (fragment.byte(0), transport + FRAGMENT_HEADER);
+    }
+    ports(packet, transport, protocol, client, vip)
 }
 
 #[inline(always)]

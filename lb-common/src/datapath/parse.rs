@@ -137,7 +137,9 @@ pub(super) fn network<P: Packet>(
         ethernet::TYPE_IPV6 => {
             let header = packet.load::<{ ipv6::HEADER / 4 }>(link.network)?;
             let destination = header.v6(ipv6::DESTINATION);
-            if !is_vip(&destination) {
+            // An IPv4 address has no place in an IPv6 header (RFC 4291 §2.5.5.2 gives it to APIs), and
+            // would be taken for the IPv4 VIP.
+            if !is_vip(&destination) || destination.is_v4() {
                 return Err(Verdict::pass(Reason::NotVip));
             }
             ipv6(packet, link, &header, destination)
@@ -236,9 +238,14 @@ fn extensions<P: Packet>(packet: &P, header: &mut Header) -> Result<(), Verdict>
     Err(Verdict::drop(Reason::TooManyExtensions))
 }
 
+/// Whether this is the ICMP of its own family; the other family's means nothing here.
 #[inline(always)]
 pub(super) fn is_icmp(header: &Header) -> bool {
-    matches!(header.protocol, protocol::ICMP | protocol::ICMPV6)
+    match header.protocol {
+        protocol::ICMP => header.destination.is_v4(),
+        protocol::ICMPV6 => !header.destination.is_v4(),
+        _ => false,
+    }
 }
 
 #[inline(always)]

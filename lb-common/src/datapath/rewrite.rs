@@ -7,6 +7,10 @@ use crate::abi::Server;
 use crate::wire::Words;
 use crate::wire::ethernet::{ADDRESSES, TAG, TYPE_SERVICE_VLAN, TYPE_VLAN, VLAN_MASK};
 
+/// Bytes of a tag, signed for distances.
+const TAG_BYTES: i32 = 4;
+const _: () = assert!(TAG == 4);
+
 /// Direct routing: addresses the frame to the next hop.
 #[inline(always)]
 pub(super) fn direct<P: Packet>(packet: &mut P, link: &Link, server: &Server) -> Result<(), Verdict> {
@@ -39,7 +43,8 @@ const fn vlans(link: &Link) -> (u16, u16) {
 fn retag<P: Packet>(packet: &mut P, link: &Link, server: &Server) -> Result<(), Truncated> {
     let wanted = tags(server);
     if wanted != link.tags {
-        packet.move_start((link.tags as i32 - wanted as i32) * TAG as i32)?;
+        let surplus = link.tags.wrapping_sub(wanted).cast_signed();
+        packet.move_start(surplus * TAG_BYTES)?;
     }
     let priority = link.outer & !VLAN_MASK;
     if wanted == 2 {

@@ -114,16 +114,13 @@ fn service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(ServiceId, &'
 #[inline(always)]
 fn in_ranges<T: Tables>(tables: &T, key: &FlowKey) -> Option<ServiceId> {
     let ranges = tables.port_ranges(&PortRangesKey { vip: key.vip, protocol: key.protocol, spare: [0; 3] })?;
-    let mut i = 0;
-    while i < ranges.ranges.len() {
-        let range = &ranges.ranges[i];
-        if i as u32 >= ranges.count || key.vip_port < range.first {
+    for (range, number) in ranges.ranges.iter().zip(0..) {
+        if number >= ranges.count || key.vip_port < range.first {
             return None;
         }
         if key.vip_port <= range.last {
             return Some(range.service);
         }
-        i += 1;
     }
     None
 }
@@ -133,14 +130,19 @@ fn client(key: &FlowKey, service_id: ServiceId, service: &Service) -> Persistenc
     PersistenceKey { client: key.client.masked(&service.client_mask), service: service_id }
 }
 
-/// The server that the client keeps: a confirmed record, else a fresh one.
+/// The server that the client keeps: a confirmed record, else a fresh one. A confirmed record that
+/// ran out, or whose server is gone, stays until the daemon's sweep; a client that was placed anew
+/// meanwhile is found among the new ones.
 #[inline(always)]
 fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &Service, now: Ticks) -> Candidate<'t> {
     if service.persistence_timeout == 0 {
         return Candidate::NONE;
     }
     if let Some(entry) = tables.persistence(client) {
-        return recorded(tables, &entry, service, now);
+        let confirmed = recorded(tables, &entry, service, now);
+        if confirmed.server.is_some() {
+            return confirmed;
+        }
     }
     match tables.new_client(client) {
         Some(entry) => recorded(tables, &entry, service, now),
@@ -153,7 +155,7 @@ fn persistent<'t, T: Tables>(tables: &'t T, client: &PersistenceKey, service: &S
 fn recorded<'t, T: Tables>(tables: &'t T, entry: &T::Persistence, service: &Service, now: Ticks) -> Candidate<'t> {
     let record = entry.read();
     // Signed: another CPU may have noted the next tick already, and that is no age at all.
-    if now.wrapping_sub(record.last_used) as i32 > service.persistence_timeout as i32 {
+    if now.wrapping_sub(record.last_used).cast_signed() > service.persistence_timeout.cast_signed() {
         return Candidate::NONE;
     }
     let server = held_server(tables, record.server, record.generation);
@@ -183,6 +185,8 @@ pub(super) fn confirm_client<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) 
     if let Some(entry) = tables.persistence(&client) {
         let known = entry.read();
         if known.server == flow.server && known.generation == flow.generation {
+            // It may have run out: the client was then placed here a second time, by chance.
+            entry.update(|record| record.last_used = flow.last_seen);
             return;
         }
     }
@@ -310,7 +314,7 @@ fn ring(key: &FlowKey, service: &Service, client: &PersistenceKey) -> Places {
         flow_hash(key)
     };
     // The high half of hash * size is a place below size, without a division.
-    let first = (u64::from(hash) * u64::from(service.ring_size) >> 32) as u32;
+    let first = high_half(u64::from(hash) * u64::from(service.ring_size));
     Places { base: service.ring_base, size: service.ring_size, first }
 }
 
@@ -360,20 +364,25 @@ fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server) -> bool {
 /// Mixes two words at a time by multiplication; the high half of the product depends on every bit.
 #[inline(always)]
 fn mix(hash: u64, a: u32, b: u32) -> u64 {
-    let product = (hash ^ (u64::from(a) | u64::from(b) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ product >> 32
+    let product = (hash ^ (u64::from(a) | (u64::from(b) << 32))).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ (product >> 32)
 }
 
 #[inline(always)]
 fn hash(address: &Address, seed: u64) -> u32 {
     let [a, b, c, d] = address.words();
     // The low half is the well-mixed one after the fold of `mix`; one more round spreads it.
-    (mix(mix(seed, a, b), c, d).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 32) as u32
+    high_half(mix(mix(seed, a, b), c, d).wrapping_mul(0xff51_afd7_ed55_8ccd))
 }
 
 #[inline(always)]
 fn flow_hash(key: &FlowKey) -> u32 {
-    let ports = u32::from(key.client_port) << 16 | u32::from(key.vip_port);
+    let ports = (u32::from(key.client_port) << 16) | u32::from(key.vip_port);
     let vip = hash(&key.vip, u64::from(key.protocol));
     hash(&key.client, mix(u64::from(vip), ports, 0))
+}
+
+#[inline(always)]
+fn high_half(product: u64) -> u32 {
+    (product >> 32) as u32
 }

@@ -131,7 +131,7 @@ impl PacketBuilder {
                 let mut packet = vec![0x40 | u8::try_from(header / 4).expect("at most 15 words"), 0];
                 packet.extend_from_slice(&length(header + self.transport.len()));
                 packet.extend_from_slice(&u16::try_from(identification).expect("16 bits in IPv4").to_be_bytes());
-                packet.extend_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+                packet.extend_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
                 packet.extend_from_slice(&[64, self.protocol, 0, 0]);
                 packet.extend_from_slice(&source.octets());
                 packet.extend_from_slice(&destination.octets());
@@ -200,7 +200,7 @@ fn length(bytes: usize) -> [u8; 2] {
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 =
-        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+        bytes.chunks(2).map(|pair| (u32::from(pair[0]) << 8) | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -19,9 +19,15 @@ impl MemPacket {
     /// A frame that came in by interface `ingress`.
     #[must_use]
     pub fn new(frame: &[u8], ingress: u32) -> Self {
-        let mut buffer = vec![0; HEADROOM];
+        Self::with_headroom(frame, ingress, HEADROOM)
+    }
+
+    /// The same with `headroom` bytes in front of it.
+    #[must_use]
+    pub fn with_headroom(frame: &[u8], ingress: u32, headroom: usize) -> Self {
+        let mut buffer = vec![0; headroom];
         buffer.extend_from_slice(frame);
-        Self { buffer, start: HEADROOM, ingress }
+        Self { buffer, start: headroom, ingress }
     }
 
     /// The frame as it is now.

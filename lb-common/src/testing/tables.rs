@@ -60,13 +60,14 @@ pub struct MemTables {
 #[derive(Debug)]
 pub struct Shared<K, V> {
     entries: RefCell<BTreeMap<K, Rc<RefCell<V>>>>,
+    updates: Rc<Cell<u64>>,
     /// Most entries it holds.
     pub capacity: usize,
 }
 
 impl<K: Ord + Copy, V: Copy> Shared<K, V> {
     fn new(capacity: u32) -> Self {
-        Self { entries: RefCell::default(), capacity: capacity as usize }
+        Self { entries: RefCell::default(), updates: Rc::default(), capacity: capacity as usize }
     }
 
     /// A copy of one entry.
@@ -89,6 +90,18 @@ impl<K: Ord + Copy, V: Copy> Shared<K, V> {
         self.len() == 0
     }
 
+    /// Changes one entry, if it is there.
+    pub fn change(&self, key: &K, change: impl FnOnce(&mut V)) {
+        if let Some(entry) = self.entries.borrow().get(key) {
+            change(&mut entry.borrow_mut());
+        }
+    }
+
+    /// How often the datapath has changed an entry in place.
+    pub fn updates(&self) -> u64 {
+        self.updates.get()
+    }
+
     /// Forgets one entry.
     pub fn remove(&self, key: &K) {
         self.entries.borrow_mut().remove(key);
@@ -100,7 +113,10 @@ impl<K: Ord + Copy, V: Copy> Shared<K, V> {
     }
 
     fn entry(&self, key: &K) -> Option<MemEntry<V>> {
-        self.entries.borrow().get(key).map(|entry| MemEntry(Rc::clone(entry)))
+        self.entries
+            .borrow()
+            .get(key)
+            .map(|entry| MemEntry { entry: Rc::clone(entry), updates: Rc::clone(&self.updates) })
     }
 
     fn insert(&self, key: &K, value: &V) -> Result<(), Full> {
@@ -124,15 +140,19 @@ impl<K: Ord + Copy, V: Copy> Shared<K, V> {
 
 /// An entry in place.
 #[derive(Debug)]
-pub struct MemEntry<V>(Rc<RefCell<V>>);
+pub struct MemEntry<V> {
+    entry: Rc<RefCell<V>>,
+    updates: Rc<Cell<u64>>,
+}
 
 impl<V: Copy> Entry<V> for MemEntry<V> {
     fn read(&self) -> V {
-        *self.0.borrow()
+        *self.entry.borrow()
     }
 
     fn update(&self, change: impl FnOnce(&mut V)) {
-        change(&mut self.0.borrow_mut());
+        self.updates.set(self.updates.get() + 1);
+        change(&mut self.entry.borrow_mut());
     }
 }
 

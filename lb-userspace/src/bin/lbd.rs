@@ -23,7 +23,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Command::Run(options) = Arguments::parse().command;
-    let default = if options.log_verdicts { "info,lb_forward=debug" } else { "info" };
+    let default = if options.log_verdicts { "info,lb_ebpf=debug" } else { "info" };
     let filter = EnvFilter::try_from_env("LB_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     match run(options) {

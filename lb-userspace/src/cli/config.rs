@@ -11,6 +11,7 @@ use lb_core::config::diagnostic::{Diagnostic, Severity, render, render_coloured}
 use lb_core::config::diff::{Change, diff};
 use lb_core::config::model::Config;
 use lb_core::config::{self, Loaded, check_against_host, effective};
+use lb_core::tables::unsupported;
 use serde::Serialize;
 
 use crate::config_files::{self, DEFAULT_PATH, LoadError};
@@ -113,11 +114,16 @@ pub(super) fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &
         Err(diagnostics) => (None, diagnostics),
     };
     let errors = count(&diagnostics, Severity::Error);
+    let not_built = config.as_ref().map(unsupported).unwrap_or_default();
     if args.json {
-        let report = Report { valid: errors == 0, errors, warnings: diagnostics.len() - errors, diagnostics };
+        let warnings = diagnostics.len() - errors;
+        let report = Report { valid: errors == 0, errors, warnings, diagnostics, not_built };
         json(out, &report)?;
     } else {
         print_diagnostics(&diagnostics, colour, err)?;
+        for sentence in &not_built {
+            writeln!(err, "note: {sentence}; until then lbd does not run this file")?;
+        }
         match config {
             Some(config) if errors == 0 => writeln!(out, "{} is valid: {}", path.display(), size(&config))?,
             _ => writeln!(err, "{} is not valid: {}", path.display(), plural(errors, "error"))?,
@@ -218,6 +224,8 @@ struct Report {
     errors: usize,
     warnings: usize,
     diagnostics: Vec<Diagnostic>,
+    /// What it asks for and this version does not do, one sentence each.
+    not_built: Vec<String>,
 }
 
 fn with_host(loaded: Loaded) -> io::Result<(Config, Vec<Diagnostic>)> {

@@ -12,6 +12,7 @@ use lb_core::config::model::Config;
 use lb_core::control::{Measured, Roster, ServerMeasures};
 use lb_core::tables::expiry::elapsed;
 use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{Daemon, End};
@@ -55,12 +56,19 @@ impl Daemon {
             }
             Request::Reload { reply } => drop(reply.send(self.reload().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
-            Request::Stop { detach, reply } => {
-                let _ = reply.send(());
-                return Some(End::Stop { detach });
-            }
+            Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
+    }
+
+    /// What is to be removed is gone when the client is answered. Should that fail, the client gets
+    /// no answer and the log says why.
+    async fn stop(&mut self, detach: bool, reply: oneshot::Sender<()>) -> End {
+        if detach && let Err(error) = self.detach().await {
+            return End::Failed(error);
+        }
+        let _ = reply.send(());
+        End::Stop
     }
 
     fn status(&mut self) -> Status {
@@ -139,18 +147,32 @@ impl Daemon {
         Ok(self.tables.verdicts()?.into_iter().map(counter).collect())
     }
 
-    /// How full the tables are; a full one is a problem to be told.
+    /// How full the tables are. One that is nearly full is a problem to be told, and so is one of
+    /// another size than configured: tables are made once, and keep their size while they live.
     fn fill(&self, problems: &mut Vec<String>) -> Vec<view::Table> {
-        let capacities = self.tables.capacities().into_iter().zip(self.swept.entries);
+        let limits = self.control.config().node.limits;
+        // The LRU tables make room by themselves.
+        let configured = [
+            (Some(limits.flows), true),
+            (Some(limits.pending_flows), false),
+            (Some(limits.persistence), true),
+            (None, false),
+        ];
+        let capacities = self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured);
         let mut tables = Vec::new();
-        for (at, ((name, capacity), entries)) in capacities.enumerate() {
+        for (((name, capacity), entries), (wanted, fills_up)) in capacities {
+            if wanted.is_some_and(|wanted| wanted != capacity) {
+                problems.push(format!(
+                    "table {name} was made for {capacity} entries and keeps this size; for the {} of `node.limits` it \
+                     has to be made anew: `lbctl stop --detach`, then start lbd (all flows are forgotten)",
+                    wanted.unwrap_or_default()
+                ));
+            }
             let capacity = u64::from(capacity);
-            // The other two make room by themselves.
-            let can_fill_up = at % 2 == 0;
-            if can_fill_up && entries * 10 >= capacity * 9 {
+            if fills_up && entries * 10 >= capacity * 9 {
                 problems.push(format!(
                     "table {name} holds {entries} of {capacity} entries; when it is full, new ones are forwarded \
-                     without being remembered: raise `node.limits.{name}` and restart with `lbctl stop --detach`"
+                     without being remembered: raise `node.limits.{name}`"
                 ));
             }
             tables.push(view::Table { name: name.to_owned(), entries, capacity });

@@ -11,11 +11,13 @@ use lb_core::config::model::Config;
 use lb_core::config::{Loaded, check_against_host};
 use lb_core::tables::unsupported;
 use lb_core::view::{InvalidConfiguration, ReloadReport, ReloadResult};
+use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
 use super::Daemon;
 use crate::api::ReloadRefused;
 use crate::config_files::{self, LoadError};
+use crate::dataplane;
 
 /// A configuration that this build can run on this machine, and its warnings.
 fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
@@ -29,6 +31,12 @@ fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
     warnings.extend(check_against_host(&config, &places, &host));
     if warnings.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(invalid(&warnings));
+    }
+    for interface in &config.node.interfaces {
+        if_nametoindex(interface.device.as_str()).map_err(|_| {
+            let missing = dataplane::Error::NoInterface(interface.device.clone());
+            ReloadRefused::Failed(format!("node.interfaces: {missing}"))
+        })?;
     }
     let missing = unsupported(&config);
     if !missing.is_empty() {
@@ -53,14 +61,15 @@ pub(super) fn load(path: &Path) -> Result<Config> {
             }
             Ok(config)
         }
-        Err(refused) => bail!("{}", sentence(&refused)),
+        Err(ReloadRefused::Invalid(invalid)) => bail!("{} cannot run:\n{}", path.display(), invalid.rendered),
+        Err(ReloadRefused::Failed(sentence)) => bail!("{sentence}"),
     }
 }
 
 /// Why a configuration was refused, as text.
 pub(super) fn sentence(refused: &ReloadRefused) -> String {
     match refused {
-        ReloadRefused::Invalid(invalid) => format!("it is not valid:\n{}", invalid.rendered),
+        ReloadRefused::Invalid(invalid) => format!("the file cannot run:\n{}", invalid.rendered),
         ReloadRefused::Failed(sentence) => sentence.clone(),
     }
 }

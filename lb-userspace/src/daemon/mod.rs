@@ -6,6 +6,7 @@
 
 mod answers;
 mod configuration;
+mod interfaces;
 mod numbers;
 mod options;
 mod vips;
@@ -15,11 +16,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use lb_common::abi::ServerId;
 use lb_core::control::{Action, Control};
 use lb_core::health::Outcome;
-use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
 
+use interfaces::Device;
 pub use options::Options;
 use vips::Vips;
 
@@ -40,9 +41,6 @@ const QUEUE: usize = 1024;
 /// pause, so that sweeping never takes more than a tenth of a CPU.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_SHARE: u32 = 9;
-
-/// Between readings of the program's log, when it has one.
-const LOG_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Between attempts to write a plan that the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -75,18 +73,12 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
+    /// The tables were written since the names of their numbers were kept.
+    unkept: bool,
     started: Instant,
     loaded: Instant,
     devices: Vec<Device>,
     problems: BTreeMap<String, String>,
-}
-
-/// An interface that XDP is attached to.
-struct Device {
-    name: String,
-    ifindex: u32,
-    /// In the network stack, not in the driver.
-    generic: bool,
 }
 
 /// Where events arrive.
@@ -112,7 +104,7 @@ enum Event {
 
 /// How the loop ends.
 enum End {
-    Stop { detach: bool },
+    Stop,
     Failed(anyhow::Error),
 }
 
@@ -161,6 +153,7 @@ impl Daemon {
             sweeping: None,
             next_sweep: now,
             retry: None,
+            unkept: false,
             started: now,
             loaded: now,
             devices: Vec::new(),
@@ -169,7 +162,7 @@ impl Daemon {
         daemon.write_plan()?;
         daemon.attach().await?;
         if daemon.options.log_verdicts {
-            daemon.log_verdicts()?;
+            tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }
         daemon.plan_vips().await;
         info!(
@@ -198,11 +191,7 @@ impl Daemon {
             }
         }
         match end {
-            End::Stop { detach: true } => self.detach().await,
-            End::Stop { detach: false } => {
-                info!("lbd stops; the kernel goes on forwarding as it is");
-                Ok(())
-            }
+            End::Stop => Ok(()),
             End::Failed(error) => Err(error),
         }
     }
@@ -246,16 +235,23 @@ impl Daemon {
     /// Brings the kernel tables to where they should be.
     fn write_plan(&mut self) -> Result<()> {
         let operations = self.control.plan()?;
-        if operations.is_empty() {
-            return Ok(());
+        if !operations.is_empty() {
+            debug!(operations = operations.len(), "writing the tables");
+            // Even when the tables take only a part: what they took may carry new numbers.
+            self.unkept = true;
         }
-        debug!(operations = operations.len(), "writing the tables");
         for operation in &operations {
             self.tables.write(operation)?;
             self.control.applied(operation);
         }
-        self.control.settled();
-        numbers::keep(&self.options.state_dir(), self.control.ids())?;
+        if !operations.is_empty() {
+            self.control.settled();
+        }
+        if self.unkept {
+            numbers::keep(&self.options.state_dir(), self.control.ids())?;
+            self.unkept = false;
+        }
+        // Also when nothing is left to write: a time that has passed would be met again and again.
         self.retry = None;
         Ok(())
     }
@@ -314,7 +310,10 @@ impl Daemon {
                 Ok(report) => info!(changes = report.changes.len(), "the configuration was read again"),
                 Err(refused) => warn!("the configuration stays as it is: {}", configuration::sentence(&refused)),
             },
-            Event::Stop => return Some(End::Stop { detach: false }),
+            Event::Stop => {
+                info!("lbd stops; the kernel goes on forwarding as it is");
+                return Some(End::Stop);
+            }
         }
         None
     }
@@ -358,75 +357,15 @@ impl Daemon {
         }
     }
 
-    /// Attaches XDP to the interfaces of the configuration, and takes it off all others.
-    async fn attach(&mut self) -> Result<()> {
-        let interfaces = self.control.config().node.interfaces.clone();
-        let mut devices = Vec::new();
-        for interface in &interfaces {
-            self.program.attach(&interface.device, interface.xdp)?;
-            devices.push(Device::read(&interface.device).await?);
-        }
-        for device in program::attached(&self.options.pin_dir)? {
-            if !interfaces.iter().any(|interface| interface.device == device) {
-                program::detach(&self.options.pin_dir, &device)?;
-                info!(device, "XDP taken off");
-            }
-        }
-        self.devices = devices;
-        Ok(())
-    }
-
-    /// An interface that went away and came back has lost its program.
-    async fn reattach(&mut self) {
-        for device in &mut self.devices {
-            let Ok(ifindex) = if_nametoindex(device.name.as_str()) else {
-                self.problems.insert(device.name.clone(), format!("interface {} is gone", device.name));
-                continue;
-            };
-            if ifindex == device.ifindex && !self.problems.contains_key(&device.name) {
-                continue;
-            }
-            let interfaces = &self.control.config().node.interfaces;
-            let mode = interfaces.iter().find(|interface| interface.device == device.name).map(|i| i.xdp);
-            let attached = self.program.attach(&device.name, mode.unwrap_or_default()).map_err(anyhow::Error::new);
-            let read = match attached {
-                Ok(()) => Device::read(&device.name).await,
-                Err(error) => Err(error),
-            };
-            match read {
-                Ok(read) => {
-                    self.problems.remove(&device.name);
-                    *device = read;
-                }
-                Err(error) => {
-                    self.problems.insert(device.name.clone(), format!("{error:#}"));
-                }
-            }
-        }
-    }
-
-    /// Prints what the program logs; only when asked for.
-    fn log_verdicts(&mut self) -> Result<()> {
-        let logger = aya_log::EbpfLogger::init(self.program.ebpf()).context("reading the program's log")?;
-        let mut logger = logger;
-        tokio::spawn(async move {
-            loop {
-                logger.flush();
-                tokio::time::sleep(LOG_INTERVAL).await;
-            }
-        });
-        Ok(())
-    }
-
     /// Leaves service on purpose: nothing of the load balancer remains.
-    async fn detach(mut self) -> Result<()> {
+    async fn detach(&mut self) -> Result<()> {
         if let Some(sweeping) = self.sweeping.take() {
             let _ = sweeping.await;
         }
         self.remove_vips().await;
         program::remove(&self.options.pin_dir)?;
         numbers::forget(&self.options.state_dir())?;
-        info!("lbd stops; XDP, tables and VIPs are removed");
+        info!("XDP, tables and VIPs are removed");
         Ok(())
     }
 
@@ -436,13 +375,6 @@ impl Daemon {
             debug!(%error, "a server's connections cannot be read");
             self.swept.connections.get(&server).copied().unwrap_or(0)
         })
-    }
-}
-
-impl Device {
-    async fn read(name: &str) -> Result<Self> {
-        let ifindex = if_nametoindex(name).with_context(|| format!("there is no interface {name}"))?;
-        Ok(Self { name: name.to_owned(), ifindex, generic: netlink::is_generic(ifindex).await? })
     }
 }
 

@@ -76,3 +76,6 @@ pub(super) fn forget(directory: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

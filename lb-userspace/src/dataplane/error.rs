@@ -95,6 +95,9 @@ pub enum Error {
         /// Why.
         source: LinkError,
     },
+    /// The program's log cannot be read.
+    #[error("the log of the datapath cannot be read: {0}")]
+    Log(#[source] aya_log::Error),
     /// Something of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -3,6 +3,7 @@
 
 mod clock;
 mod error;
+mod log;
 mod object;
 pub mod program;
 mod sweep;
@@ -12,7 +13,11 @@ mod tables;
 
 pub use clock::Clock;
 pub use error::Error;
+pub use log::follow_log;
 pub use program::{Options, Program};
 pub use sweep::Swept;
 pub use table::Table;
 pub use tables::Tables;
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ impl Program {
     }
 
     /// The object, for its log.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
 

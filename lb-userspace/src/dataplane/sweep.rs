@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::abi::{Flow, FlowKey, Persistence, PersistenceKey, Plain, ServerId, Ticks};
+use lb_common::abi::{Flow, FlowKey, FlowState, Persistence, PersistenceKey, Plain, ServerId, Ticks};
 use lb_core::control::Roster;
 use lb_core::tables::expiry::Verdict;
 
@@ -15,7 +15,7 @@ use super::{Error, Table, Tables};
 /// What the sweep found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Live flows by server.
+    /// Live flows by server: those whose client has not said good-bye.
     pub connections: BTreeMap<ServerId, u64>,
     /// Persistence records by server.
     pub clients: BTreeMap<ServerId, u64>,
@@ -37,8 +37,11 @@ impl Tables {
         let mut swept = Swept::default();
         for (at, table) in [&self.flows, &self.pending_flows].into_iter().enumerate() {
             let keep = |key: &FlowKey, flow: &Flow| roster.flow(key, flow, now) == Verdict::Keep;
+            // A finished flow is kept for stragglers; it is no load on its server any more.
             let (kept, over) = sweep(table, keep, |flow| {
-                *swept.connections.entry(flow.server).or_default() += 1;
+                if FlowState::from_u8(flow.state) != FlowState::Closing {
+                    *swept.connections.entry(flow.server).or_default() += 1;
+                }
             })?;
             swept.entries[at] = kept;
             swept.flows_removed += over;

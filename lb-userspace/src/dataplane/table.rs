@@ -47,7 +47,7 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
         }
         let per_cpu =
             if is_per_cpu(&info) { aya::util::nr_cpus().map_err(|(_, source)| Error::Io(source))? } else { 1 };
-        if per_cpu > 1 && size_of::<V>() % 8 != 0 {
+        if per_cpu > 1 && !size_of::<V>().is_multiple_of(8) {
             return Err(Error::Layout { path });
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

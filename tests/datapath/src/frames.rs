@@ -119,7 +119,8 @@ fn mutated(dice: &mut Dice, mut frame: Vec<u8>) -> Vec<u8> {
         _ => {
             for _ in 0..=dice.below(4) {
                 let at = 12 + dice.below(frame.len().min(80) - 12);
-                frame[at] = if dice.below(2) == 0 { frame[at] ^ (1 << dice.below(8)) } else { dice.roll() as u8 };
+                frame[at] =
+                    if dice.below(2) == 0 { frame[at] ^ (1 << dice.below(8)) } else { dice.roll().to_le_bytes()[0] };
             }
         }
     }

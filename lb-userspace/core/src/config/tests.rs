@@ -29,8 +29,8 @@ fn errors(text: &str) -> Vec<Diagnostic> {
     load(&source(text), &no_environment).expect_err("the configuration has mistakes")
 }
 
-const HARMONIC: &str = include_str!("../../../../configs/harmonic-vos.yaml");
-const INSIGNIA: &str = include_str!("../../../../configs/insignia.yaml");
+const HARMONIC: &str = include_str!("../../tests/config_cases/140-right-harmonic-vos.yaml");
+const INSIGNIA: &str = include_str!("../../tests/config_cases/141-right-insignia.yaml");
 const EVERYTHING: &str = include_str!("../../tests/config_cases/129-right-everything.yaml");
 
 #[test]

@@ -77,6 +77,9 @@ pub enum Refusal {
     Plan(#[from] PlanError),
 }
 
+/// Servers that an earlier daemon left in service. Another address is another server.
+type Adopted = BTreeMap<(ServerKey, IpAddr), neighbour::NextHop>;
+
 /// The machine that owns the others.
 pub struct Control {
     config: Config,
@@ -124,25 +127,17 @@ impl Control {
             actions: VecDeque::new(),
         };
         let adopted = control.adopted();
-        control.configure(config, now)?;
-        // A server that was in service stays so until its check has spoken: a restart of the daemon
-        // is no reason to cut its flows.
-        for (key, known) in &mut control.servers {
-            if let Some(hop) = adopted.get(key) {
-                known.adopt(hop.clone());
-            }
-        }
-        control.dirty = true;
+        control.put_in_force(config, &adopted, now)?;
         Ok(control)
     }
 
     /// Servers that are in service according to the tables, with the next hops they have there.
-    fn adopted(&self) -> BTreeMap<ServerKey, neighbour::NextHop> {
+    fn adopted(&self) -> Adopted {
         let in_service = self.ids.servers().filter_map(|(identity, id)| {
             let entry = self.installed.servers.get(&id)?;
             let alive = ServerState::from_u8(entry.state) != ServerState::Down && entry.ifindex != 0;
             let key = ServerKey { service: identity.service.clone(), server: identity.server.clone() };
-            alive.then(|| (key, known::hop_of(entry)))
+            alive.then(|| ((key, identity.address), known::hop_of(entry)))
         });
         in_service.collect()
     }
@@ -158,12 +153,22 @@ impl Control {
     /// # Errors
     /// When it does not fit the tables; then nothing has changed.
     pub fn configure(&mut self, config: Config, now: Instant) -> Result<(), Refusal> {
+        self.put_in_force(config, &Adopted::new(), now)
+    }
+
+    fn put_in_force(&mut self, config: Config, adopted: &Adopted, now: Instant) -> Result<(), Refusal> {
         let mut servers = BTreeMap::new();
         for (key, address, check) in answering(&config) {
-            let known = match self.servers.get(&key) {
+            let mut known = match self.servers.get(&key) {
                 Some(known) if known.address == address => known.clone(),
-                _ => Known::new(address, check.is_none(), now),
+                _ => self.new_server(address, check.is_none(), now),
             };
+            // A server that was in service stays so until its check has spoken: a restart of the
+            // daemon is no reason to cut its flows. It must never be compiled as down before, or
+            // its generation would step on.
+            if let Some(hop) = adopted.get(&(key.clone(), address)) {
+                known.adopt(hop.clone());
+            }
             servers.insert(key, Known { check, ..known });
         }
         let wanted = self.compiler.compile(&config, &inputs(&servers), &mut self.ids, self.tick)?;
@@ -173,6 +178,17 @@ impl Control {
         self.dirty = true;
         self.watch(now);
         Ok(())
+    }
+
+    /// A server of which nothing is known but what has been told of its address: the next hop of a
+    /// machine that another service already has is not told again.
+    fn new_server(&self, address: IpAddr, unchecked: bool, now: Instant) -> Known {
+        let mut known = Known::new(address, unchecked, now);
+        if let Some(status) = self.neighbours.status(address) {
+            known.hop_changed(status.next_hop.clone(), now);
+            known.doubt.clone_from(&status.doubt);
+        }
+        known
     }
 
     /// Tells the other machines whom to look after.

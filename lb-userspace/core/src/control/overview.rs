@@ -65,12 +65,15 @@ impl Control {
     fn describe(&self, real: &mut RealServer, key: &ServerKey, known: &Known, now: Instant) {
         let target = self.targets.iter().find(|(_, of)| *of == key).map(|(id, _)| *id);
         let health = target.and_then(|id| self.health.view(id, now));
+        let adopted = known.health == State::Checking && known.adopted;
         real.state = match known.health {
             State::Up => ServerState::Up,
             State::Down => ServerState::Down,
+            State::Checking if adopted => ServerState::Up,
             State::Checking => ServerState::Checking,
         };
         real.reason = match (&known.check, health) {
+            (Some(_), Some(health)) if adopted => format!("in service since before lbd started; {}", health.reason),
             (Some(_), Some(health)) => health.reason,
             _ => "it is not checked".to_owned(),
         };
@@ -81,6 +84,10 @@ impl Control {
             real.state = ServerState::Down;
             real.since_seconds = seconds(now, known.hop_since);
             real.reason = format!("{} cannot be reached: {problem}", known.address);
+        }
+        if real.state == ServerState::Up && known.hop.is_none() {
+            real.state = ServerState::Checking;
+            real.reason = format!("the way to {} is being looked up", known.address);
         }
         if let Some(doubt) = &known.doubt {
             real.reason = format!("{}; {doubt}", real.reason);

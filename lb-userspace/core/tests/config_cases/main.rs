@@ -3,13 +3,16 @@
 //! `UPDATE_EXPECT=1` rewrites what is expected; read the difference before it is committed. A folder
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
 //! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
+#![allow(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_core::config::diagnostic::{Code, render};
+use lb_core::config::model::Config;
 use lb_core::config::{HostAddress, HostAddresses, Source, check_against_host, effective, load};
+use lb_core::tables::unsupported;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_cases")
@@ -111,20 +114,61 @@ fn every_code_is_shown_by_a_case() {
     assert!(missing.is_empty(), "no case shows {missing:?}");
 }
 
-#[test]
-fn every_deployment_in_configs_is_valid_without_a_warning() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    let files = yaml_files(&folder);
+/// The files of `configs/` by path, with their text.
+fn deployments() -> Vec<Source> {
+    let files = yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs"));
     assert!(files.len() >= 3, "only {} files in configs", files.len());
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let path = file.display().to_string();
-        let loaded = match load(&[Source { path, text }], &environment) {
-            Ok(loaded) => loaded,
-            Err(errors) => panic!("{}", errors.iter().map(render).collect::<String>()),
-        };
-        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.iter().map(render).collect::<String>());
-        let again = Source { path: "effective".into(), text: effective(&loaded.config) };
-        assert_eq!(load(&[again], &environment).unwrap().config, loaded.config, "{}", file.display());
+    files
+        .iter()
+        .map(|file| Source { path: file.display().to_string(), text: fs::read_to_string(file).unwrap() })
+        .collect()
+}
+
+/// Reads a deployment that must be right, and reads what is printed of it again.
+fn right(deployment: Source) -> Config {
+    let path = deployment.path.clone();
+    let loaded = match load(&[deployment], &environment) {
+        Ok(loaded) => loaded,
+        Err(errors) => panic!("{}", errors.iter().map(render).collect::<String>()),
+    };
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.iter().map(render).collect::<String>());
+    let again = Source { path: "effective".into(), text: effective(&loaded.config) };
+    assert_eq!(load(&[again], &environment).unwrap().config, loaded.config, "{path}");
+    loaded.config
+}
+
+#[test]
+fn every_deployment_in_configs_is_valid_without_a_warning_and_runs() {
+    for deployment in deployments() {
+        let path = deployment.path.clone();
+        assert_eq!(unsupported(&right(deployment)), Vec::<String>::new(), "{path}");
     }
+}
+
+#[test]
+fn the_example_of_the_readme_is_valid_and_runs() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+    let examples: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(text, _)| text)).collect();
+    assert_eq!(examples.len(), 1, "README.md has one configuration");
+    let config = right(Source { path: "README.md".into(), text: examples[0].into() });
+    assert_eq!(unsupported(&config), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_commented_out_in_configs_is_valid_too() {
+    let mut found = 0;
+    for Source { path, text } in deployments() {
+        let services = right(Source { path: path.clone(), text: text.clone() }).virtual_services.len();
+        let mut blocks = 0;
+        let whole = text.lines().map(|line| {
+            let hidden = line.strip_prefix("#|");
+            blocks += usize::from(hidden.is_some_and(|line| line.starts_with("  - name:")));
+            hidden.unwrap_or(line).to_owned() + "\n"
+        });
+        let whole = Source { path: path.clone(), text: whole.collect() };
+        assert_eq!(right(whole).virtual_services.len(), services + blocks, "{path}");
+        found += blocks;
+    }
+    assert_eq!(found, 2, "services are commented out in two deployments");
 }

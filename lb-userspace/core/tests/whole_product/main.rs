@@ -1,0 +1,16 @@
+//! The whole product in one process, without a kernel: the text of a configuration goes in, and
+//! frames come out with the MAC addresses of real servers.
+//!
+//! Text -> `config::load` -> `Control` -> planned operations -> tables in memory -> `forward`. Time
+//! is in the test's hand. Each test is a story that an administrator would tell.
+
+mod changes;
+mod harmonic;
+mod invariants;
+mod pacs;
+mod product;
+#[path = "../../src/control/tests/site.rs"]
+#[expect(dead_code, reason = "control's own tests use all of it")]
+mod site;
+
+use lb_core as lb;

@@ -1,0 +1,210 @@
+//! A UDP server and a TCP server that answer with their name and the client's address, and clients that
+//! ask them: small enough to send from any address and port, and to keep a flow open for as long
+//! as a test wants.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::lab::Host;
+
+/// How often a server looks whether it is to stop.
+const POLL: Duration = Duration::from_millis(50);
+/// Longest datagram.
+const LONGEST: usize = 65_535;
+
+/// What a server said: `NAME PEER LENGTH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The server's name.
+    pub server: String,
+    /// The client as the server sees it.
+    pub peer: SocketAddr,
+    /// Bytes that the server got.
+    pub length: usize,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let mut next = || words.next().with_context(|| format!("{text:?} is no answer of an echo server"));
+        Ok(Self { server: next()?.to_owned(), peer: next()?.parse()?, length: next()?.parse()? })
+    }
+}
+
+/// A server on a thread; stops when dropped.
+#[derive(Debug)]
+pub struct EchoServer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EchoServer {
+    /// Answers datagrams at `address`, a local one of `host`: the answer then leaves from it, which
+    /// a socket at the wildcard address does not do for an address on `lo`.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn udp(host: &Host, address: SocketAddr) -> Result<Self> {
+        let socket = host.enter(|| UdpSocket::bind(address))?;
+        let socket = socket.with_context(|| format!("cannot bind {address} on {}", host.name()))?;
+        socket.set_read_timeout(Some(POLL))?;
+        Self::start(host, move |name| {
+            let mut buffer = vec![0; LONGEST];
+            if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+                // The answer is as long as the question, so that fragments come back as well.
+                let mut answer = format!("{name} {peer} {length} ").into_bytes();
+                answer.resize(answer.len().max(length), b' ');
+                let _ = socket.send_to(&answer, peer);
+            }
+        })
+    }
+
+    /// Answers every line on TCP connections to `address`.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn tcp(host: &Host, address: SocketAddr) -> Result<Self> {
+        let listener = host.enter(|| TcpListener::bind(address))?;
+        let listener = listener.with_context(|| format!("cannot bind {address} on {}", host.name()))?;
+        listener.set_nonblocking(true)?;
+        Self::start(host, move |name| {
+            let Ok((connection, peer)) = listener.accept() else {
+                std::thread::park_timeout(POLL);
+                return;
+            };
+            let name = name.to_owned();
+            std::thread::spawn(move || answer_lines(&connection, &name, peer));
+        })
+    }
+
+    fn start(host: &Host, serve: impl Fn(&str) + Send + 'static) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (name, stopped) = (host.name().to_owned(), Arc::clone(&stop));
+        let work = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                serve(&name);
+            }
+        };
+        let thread = std::thread::Builder::new().name("echo".into()).spawn(work).context("cannot start a thread")?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer_lines(connection: &TcpStream, name: &str, peer: SocketAddr) {
+    // Accepted sockets do not inherit the listener's mode everywhere, so say it.
+    let _ = connection.set_nonblocking(false);
+    let _ = connection.set_nodelay(true);
+    for line in BufReader::new(connection).lines() {
+        let Ok(line) = line else { return };
+        if (&*connection).write_all(format!("{name} {peer} {}\n", line.len()).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A UDP client with one flow to one server address.
+#[derive(Debug)]
+pub struct UdpClient {
+    socket: UdpSocket,
+}
+
+impl UdpClient {
+    /// Binds `source` (port 0: any) on `host`.
+    ///
+    /// # Errors
+    /// When the address is not one of the host's.
+    pub fn new(host: &Host, source: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let socket = host.enter(|| {
+            let socket = UdpSocket::bind(source)?;
+            // Connected: only answers that come from the very address that was asked are received.
+            socket.connect(server)?;
+            std::io::Result::Ok(socket)
+        })?;
+        let socket = socket.with_context(|| format!("cannot ask {server} from {source}"))?;
+        Ok(Self { socket })
+    }
+
+    /// The client's own address and port.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.socket.local_addr().context("the socket has no address")
+    }
+
+    /// Sends `length` bytes and waits for the answer.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn ask(&self, length: usize, deadline: Duration) -> Result<Answer> {
+        self.socket.set_read_timeout(Some(deadline))?;
+        self.socket.send(&vec![b'?'; length]).context("cannot send")?;
+        let mut buffer = vec![0; LONGEST];
+        let received = self.socket.recv(&mut buffer).with_context(|| format!("no answer to {length} bytes"))?;
+        Answer::parse(&String::from_utf8_lossy(&buffer[..received]))
+    }
+
+    /// Sends without waiting.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn tell(&self, length: usize) -> Result<()> {
+        self.socket.send(&vec![b'!'; length]).context("cannot send")?;
+        Ok(())
+    }
+}
+
+/// A TCP client that keeps its connection.
+#[derive(Debug)]
+pub struct TcpClient {
+    connection: BufReader<TcpStream>,
+}
+
+impl TcpClient {
+    /// Connects from `host`.
+    ///
+    /// # Errors
+    /// When the connection is refused or takes longer than `deadline`.
+    pub fn connect(host: &Host, server: SocketAddr, deadline: Duration) -> Result<Self> {
+        let connection = host.enter(|| TcpStream::connect_timeout(&server, deadline))?;
+        let connection = connection.with_context(|| format!("{} cannot connect to {server}", host.name()))?;
+        connection.set_nodelay(true)?;
+        Ok(Self { connection: BufReader::new(connection) })
+    }
+
+    /// The client's own address and port.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.connection.get_ref().local_addr().context("the socket has no address")
+    }
+
+    /// Sends a line and waits for the answer.
+    ///
+    /// # Errors
+    /// When the connection ends or no answer comes in time.
+    pub fn ask(&mut self, deadline: Duration) -> Result<Answer> {
+        self.connection.get_ref().set_read_timeout(Some(deadline))?;
+        self.connection.get_ref().write_all(b"who are you?\n").context("cannot send")?;
+        let mut line = String::new();
+        let length = self.connection.read_line(&mut line).context("no answer")?;
+        ensure!(length > 0, "the server closed the connection");
+        Answer::parse(&line)
+    }
+}
