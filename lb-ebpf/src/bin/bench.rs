@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_TX};
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
@@ -211,6 +211,12 @@ fn add_to_checksum(frame: *mut u16, at: usize, words: &[u16]) {
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     set_half(frame, at, !(sum as u16));
+}
+
+/// Lets a virtual link take redirected frames for the kernel.
+#[xdp]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 /// The real servers: counts what arrives, and drops it or sends it back to where it came from.

@@ -6,23 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use aya::Ebpf;
 use lb_common::abi::Scheduler;
 use lb_common::testing::{MemTables, Scenario};
 use lb_core::config::model::Limits;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::hurry;
 use super::netns::Namespace;
+use super::nftables;
+use super::thread::{cpu_time, hurry, kernel_thread};
 use super::traffic::{Flows, PORT, Sink, attach};
 use crate::Rig;
 use crate::frames::TCP_AND_UDP;
-use crate::peers::VIP;
+use crate::peers::{VIP, load_small, program};
 
 /// Real servers of the virtual service.
 pub const SERVERS: usize = 4;
@@ -75,6 +75,8 @@ pub struct Lane {
     /// Number of the clients' end.
     pub client_ifindex: u32,
     rig: Option<Rig>,
+    /// What keeps `pass` attached.
+    pass: Option<Ebpf>,
     /// The kernel's thread in which the balancer works, when it has a CPU of its own.
     thread: Option<Pid>,
     /// Flows opened, by protocol; those of a smaller number are among those of a larger one.
@@ -98,11 +100,22 @@ impl Lane {
         cable(&balancer, (OUTSIDE, "02:00:00:00:00:03"), servers, (&server, "06:00:00:00:00:00"))?;
         servers.within(|| sink.attach(&server))?;
         let client_ifindex = clients.ifindex(&client)?;
-        let mut lane =
-            Self { kind, balancer, inside, client_ifindex, rig: None, thread: None, opened: BTreeMap::new() };
+        let mut lane = Self {
+            kind,
+            balancer,
+            inside,
+            client_ifindex,
+            rig: None,
+            pass: None,
+            thread: None,
+            opened: BTreeMap::new(),
+        };
         match kind {
             Kind::DirectRouting => lane.direct_routing()?,
-            Kind::Nftables | Kind::Flowtable => lane.nftables()?,
+            Kind::Nftables | Kind::Flowtable => {
+                lane.receive()?;
+                nftables::configure(&lane.balancer, [&lane.inside, OUTSIDE], kind == Kind::Flowtable)?;
+            }
             Kind::Bridge => lane.bridge()?,
         }
         Ok(lane)
@@ -141,86 +154,8 @@ impl Lane {
         Ok(())
     }
 
-    /// As the wiki of nftables has it ("Load balancing", "Flowtables"), tuned: no chain but those
-    /// needed, checksums not verified again (a NIC has done that), timeouts longer than the bench.
-    fn nftables(&mut self) -> Result<()> {
-        self.gro()?;
-        let ns = &self.balancer;
-        ns.sysctl("net/ipv4/ip_forward", 1)?;
-        for setting in ["all/rp_filter", "default/rp_filter", "all/send_redirects"] {
-            ns.sysctl(&format!("net/ipv4/conf/{setting}"), 0)?;
-        }
-        ns.ip(&format!("address add 192.168.94.1/24 dev {}", self.inside))?;
-        ns.ip(&format!("neighbour add 192.168.94.2 lladdr 02:00:00:00:00:02 nud permanent dev {}", self.inside))?;
-        ns.ip("route add 10.0.0.0/16 via 192.168.94.2")?;
-        ns.ip(&format!("address add 10.1.0.254/24 dev {OUTSIDE}"))?;
-        for server in 0..SERVERS {
-            let number = server + 1;
-            ns.ip(&format!(
-                "neighbour add 10.1.0.{number} lladdr 06:00:00:00:00:0{server} nud permanent dev {OUTSIDE}"
-            ))?;
-        }
-        self.ruleset()?;
-        let settings = [
-            ("nf_conntrack_checksum", 0),
-            ("nf_conntrack_tcp_be_liberal", 1),
-            ("nf_conntrack_udp_timeout", 3600),
-            ("nf_conntrack_udp_timeout_stream", 3600),
-            ("nf_conntrack_tcp_timeout_unacknowledged", 3600),
-        ];
-        for (name, value) in settings {
-            ns.sysctl(&format!("net/netfilter/{name}"), value)?;
-        }
-        if self.kind == Kind::Flowtable {
-            for protocol in ["tcp", "udp"] {
-                ns.sysctl(&format!("net/netfilter/nf_flowtable_{protocol}_timeout"), 3600)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn ruleset(&self) -> Result<()> {
-        let vip: std::net::Ipv4Addr = VIP.into();
-        let servers = "0 : 10.1.0.1, 1 : 10.1.0.2, 2 : 10.1.0.3, 3 : 10.1.0.4";
-        let flowtable = if self.kind == Kind::Flowtable {
-            format!(
-                "flowtable fast {{ hook ingress priority filter; devices = {{ {}, {OUTSIDE} }}; }}
-                 chain forward {{
-                     type filter hook forward priority filter;
-                     meta l4proto {{ tcp, udp }} flow add @fast
-                 }}",
-                self.inside
-            )
-        } else {
-            String::new()
-        };
-        let rules = format!(
-            "table ip balancer {{
-                 {flowtable}
-                 chain prerouting {{
-                     type nat hook prerouting priority dstnat;
-                     ip daddr {vip} tcp dport {PORT} dnat to numgen inc mod {SERVERS} map {{ {servers} }}
-                     ip daddr {vip} udp dport {PORT} dnat to numgen inc mod {SERVERS} map {{ {servers} }}
-                 }}
-             }}"
-        );
-        self.balancer.within(|| {
-            let mut nft = Command::new("nft")
-                .args(["-f", "-"])
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("starting `nft`")?;
-            nft.stdin.take().context("nft reads rules")?.write_all(rules.as_bytes())?;
-            let output = nft.wait_with_output()?;
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "nft refuses the rules: {}", complaint.lines().next().unwrap_or_default());
-            Ok(())
-        })
-    }
-
-    fn bridge(&self) -> Result<()> {
-        self.gro()?;
+    fn bridge(&mut self) -> Result<()> {
+        self.receive()?;
         let ns = &self.balancer;
         ns.ip("link add bridge type bridge mcast_snooping 0")?;
         // Without this every frame also passes the hooks of the firewall.
@@ -232,10 +167,16 @@ impl Lane {
         ns.ip("link set bridge up")
     }
 
-    /// Without XDP a virtual link takes redirected frames only with GRO, which real ones have on.
-    fn gro(&self) -> Result<()> {
+    /// A virtual link takes redirected frames with an XDP program or with GRO only. A program that
+    /// passes everything costs the kernel less: frames of many flows cannot be merged.
+    fn receive(&mut self) -> Result<()> {
+        let mut object = load_small()?;
+        let pass = program(&mut object, "pass")?;
+        pass.load()?;
+        self.balancer.within(|| attach(pass, &self.inside).and_then(|()| attach(pass, OUTSIDE)))?;
+        self.pass = Some(object);
         for device in [self.inside.as_str(), OUTSIDE] {
-            self.balancer.run(&format!("ethtool -K {device} gro on"))?;
+            self.balancer.run(&format!("ethtool -K {device} gro off"))?;
         }
         Ok(())
     }
@@ -313,25 +254,4 @@ fn cable(
     ))?;
     here.ip(&format!("link set {device} up"))?;
     there.ip(&format!("link set {peer} up"))
-}
-
-/// A thread of the kernel by the beginning of its name.
-fn kernel_thread(name: &str) -> Result<Pid> {
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(comm) = fs::read_to_string(entry.path().join("comm")) else { continue };
-        if comm.starts_with(name) {
-            return Ok(Pid::from_raw(pid));
-        }
-    }
-    bail!("the kernel has no thread {name}")
-}
-
-/// What the scheduler counts for a thread.
-fn cpu_time(thread: &str) -> Result<Duration> {
-    let path = format!("/proc/{thread}/schedstat");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
-    Ok(Duration::from_nanos(nanoseconds.with_context(|| format!("{path} says `{text}`"))?))
 }

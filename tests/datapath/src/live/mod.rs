@@ -6,17 +6,18 @@
 
 pub mod lane;
 pub mod netns;
+mod nftables;
+mod thread;
 pub mod traffic;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use nix::unistd::Pid;
-
 pub use lane::{Kind, Lane, SERVERS};
 use netns::Namespace;
+pub use thread::cpu_time_is_whole;
+use thread::hurry;
 pub use traffic::{Flows, Generator, Sink};
 
 /// The whole set-up.
@@ -186,20 +187,4 @@ impl Measured {
     fn per(&self, time: Duration) -> f64 {
         self.frames as f64 / time.as_secs_f64()
     }
-}
-
-/// Whether a thread's CPU time includes the interrupts handled on its account, as all forwarding on
-/// the CPU that sends is; where the kernel counts them apart, CPU time says nothing.
-#[must_use]
-pub fn cpu_time_is_whole() -> bool {
-    let script = "zgrep -qs '^CONFIG_IRQ_TIME_ACCOUNTING=y' /proc/config.gz /boot/config-\"$(uname -r)\"";
-    !Command::new("sh").args(["-c", script]).output().is_ok_and(|output| output.status.success())
-}
-
-/// Puts a thread before the others of the machine, whose work would be measured too.
-fn hurry(thread: Pid) -> Result<()> {
-    let status = Command::new("renice").args(["-n", "-20", "-p", &thread.to_string()]).output();
-    let status = status.context("starting `renice`")?.status;
-    ensure!(status.success(), "`renice` cannot raise the priority of {thread}");
-    Ok(())
 }

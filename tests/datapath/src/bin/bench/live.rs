@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 250)]
     milliseconds: u64,
     /// Flows, one set-up each
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 60_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 60_000], value_parser = clap::value_parser!(u32).range(100..=65_536))]
     flows: Vec<u32>,
     /// Print JSON
     #[arg(long)]
