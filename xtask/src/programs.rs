@@ -33,7 +33,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     as_root("demo")?;
     setup::run(Group::DEMO, Mode::Install)?;
     build()?;
-    dispatch("demo", &[], arguments)
+    dispatch("lb-tests", "demo", &[], arguments)
 }
 
 /// `cargo xtask bench`: the measurement `name`, compiled for speed.
@@ -45,7 +45,7 @@ pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
     build()?;
     let mut all: Vec<String> = name.map(str::to_owned).into_iter().collect();
     all.extend_from_slice(arguments);
-    dispatch("bench", &["--release"], &all)
+    dispatch("lb-datapath-tests", "bench", &["--release"], &all)
 }
 
 /// `cargo xtask lab`: a laboratory to play in.
@@ -55,12 +55,12 @@ pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
 pub(crate) fn lab(arguments: &[String]) -> Result<()> {
     as_root("lab")?;
     build()?;
-    dispatch("lab", &[], arguments)
+    dispatch("lb-tests", "lab", &[], arguments)
 }
 
-fn dispatch(program: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
+fn dispatch(package: &str, program: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
     let mut command = run::cargo();
-    command.args(["run", "--quiet", "--package", "lb-tests", "--bin", program]).args(profile).arg("--").args(arguments);
+    command.args(["run", "--quiet", "--package", package, "--bin", program]).args(profile).arg("--").args(arguments);
     run::run(with_products(&mut command))
 }
 

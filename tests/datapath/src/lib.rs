@@ -3,10 +3,12 @@
 //!
 //! Needs root. Everything is pinned in a directory of its own and gone when the [`Rig`] is dropped.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
     Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters, Service,
@@ -15,11 +17,12 @@ use lb_common::abi::{
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
 use lb_core::config::model::Limits;
-use lb_userspace::dataplane::{Clock, Options, Program, Table, program};
+use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, program};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
 pub mod frames;
+pub mod live;
 pub mod peers;
 
 /// The loaded program and its tables.
@@ -62,6 +65,28 @@ impl Rig {
         name: &str,
     ) -> Result<Table<K, V>> {
         Ok(Table::open(&self.pins, name)?)
+    }
+
+    /// The tables as the daemon has them.
+    ///
+    /// # Errors
+    /// Never with an object of this version.
+    pub fn tables(&self) -> Result<Tables> {
+        Ok(Tables::open(&self.pins)?)
+    }
+
+    /// Bytes that each table takes in the kernel.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>> {
+        let memory = |name| {
+            let map = MapData::from_pin(self.pins.join(name)).with_context(|| format!("opening {name}"))?;
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))?;
+            let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+            Ok((name, bytes.context("no memlock in fdinfo")?))
+        };
+        program::TABLES.into_iter().map(memory).collect()
     }
 
     /// Writes what the daemon would have written.

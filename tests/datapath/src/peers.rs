@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Address, Flow, FlowKey, FlowState, ServerId, ServiceId};
 use lb_common::wire::protocol;
 use lb_userspace::dataplane::Table;
@@ -19,11 +19,10 @@ pub const VIP: [u8; 4] = [192, 168, 94, 110];
 /// Entries of the large tables.
 pub const MILLION: u32 = 1 << 20;
 
-/// The floor, the bare tables, and the program that plays many clients.
+/// The floor and the bare tables.
 pub struct Peers {
     object: Ebpf,
-    next: ProgramArray<MapData>,
-    clients: Array<MapData, [u64; 2]>,
+    clients: Clients,
 }
 
 impl Peers {
@@ -32,19 +31,13 @@ impl Peers {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub fn load() -> Result<Self> {
-        let directory = std::env::var_os("LB_BPF_DIR")
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bpf")), PathBuf::from);
-        let path = directory.join("bench.o");
-        let mut object = Ebpf::load_file(&path)
-            .with_context(|| format!("loading {}; `cargo xtask build-ebpf` makes it", path.display()))?;
-        for name in ["floor", "bare_lookup", "bare_insert", "vary"] {
+        let mut object = load(&mut EbpfLoader::new())?;
+        for name in ["floor", "bare_lookup", "bare_insert"] {
             program(&mut object, name)?.load()?;
         }
         let million = MapData::from_id(map_id(&mut object, "million")?)?;
         fill(&Table::new(million, "million".into())?)?;
-        let next = ProgramArray::try_from(object.take_map("next").context("no map `next`")?)?;
-        let clients = Array::try_from(object.take_map("clients").context("no map `clients`")?)?;
-        Ok(Self { object, next, clients })
+        Ok(Self { object, clients: Clients::load()? })
     }
 
     /// Times one of the programs on one frame.
@@ -61,20 +54,71 @@ impl Peers {
     /// When the kernel refuses the frame.
     pub fn time_varied(&mut self, name: &str, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
         let fd = program(&mut self.object, name)?.fd()?.try_clone()?;
-        self.time_target(&fd, frame, clients, repeat)
+        self.clients.time(&fd, frame, clients, repeat)
     }
 
-    /// Times a loaded program with a frame of another client each time; `clients` is a power of
-    /// two. The time includes making the frame: the floor measured the same way tells how much.
+    /// Times a loaded program with a frame of another client each time; see [`Clients::time`].
     ///
     /// # Errors
     /// When the kernel refuses the frame.
     pub fn time_target(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
-        self.next.set(0, target, 0)?;
-        let turn = self.clients.get(&0, 0)?[1];
-        self.clients.set(0, [clients - 1, turn], 0)?;
-        self.time("vary", frame, repeat)
+        self.clients.time(target, frame, clients, repeat)
     }
+}
+
+/// The program that plays many clients: it changes the client of a frame and hands it on.
+pub struct Clients {
+    object: Ebpf,
+    next: ProgramArray<MapData>,
+    clients: Array<MapData, [u64; 2]>,
+}
+
+impl Clients {
+    /// Loads it, without the large tables of the object.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub fn load() -> Result<Self> {
+        let mut object = load_small()?;
+        program(&mut object, "vary")?.load()?;
+        let next = ProgramArray::try_from(object.take_map("next").context("no map `next`")?)?;
+        let clients = Array::try_from(object.take_map("clients").context("no map `clients`")?)?;
+        Ok(Self { object, next, clients })
+    }
+
+    /// Gives `target` the frame of `count` clients, of the turns from `first` on: the same turns
+    /// are the same clients. `clients` is a power of two; so many turns in a row are all different.
+    /// Returns the time of one frame.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn play(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, first: u64, count: u32) -> Result<Duration> {
+        self.next.set(0, target, 0)?;
+        self.clients.set(0, [clients - 1, first], 0)?;
+        time(program(&mut self.object, "vary")?, frame, count)
+    }
+
+    /// Goes on from the last turn. The time includes making the frame: the floor measured the same
+    /// way tells how much.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn time(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
+        let turn = self.clients.get(&0, 0)?[1];
+        self.play(target, frame, clients, turn, repeat)
+    }
+}
+
+/// Loads the object with the large tables at one entry, for who does not use them.
+pub(crate) fn load_small() -> Result<Ebpf> {
+    load(EbpfLoader::new().map_max_entries("million", 1).map_max_entries("pending", 1))
+}
+
+fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf> {
+    let directory = std::env::var_os("LB_BPF_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bpf")), PathBuf::from);
+    let path = directory.join("bench.o");
+    loader.load_file(&path).with_context(|| format!("loading {}; `cargo xtask build-ebpf` makes it", path.display()))
 }
 
 /// The flows that `vary` asks for, in the order of their numbers, as the flow table is filled.
@@ -99,7 +143,7 @@ fn map_id(object: &mut Ebpf, name: &str) -> Result<u32> {
     }
 }
 
-fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {
+pub(crate) fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {
     Ok(object.program_mut(name).with_context(|| format!("no program `{name}`"))?.try_into()?)
 }
 

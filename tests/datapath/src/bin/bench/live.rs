@@ -1,0 +1,168 @@
+//! Frames a second over virtual links. All ways of forwarding take turns within each round, and
+//! ratios are taken within a round, because the machine's speed drifts; the median round counts.
+//! Ratios are of frames per second of CPU time, so that other programs do not count.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lb_common::wire::protocol;
+use lb_datapath_tests::live::{Flows, Kind, Live, Measured, cpu_time_is_whole};
+
+use crate::progress;
+
+/// How long it is measured.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds over all rows
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Milliseconds of sending per measurement
+    #[arg(long, default_value_t = 250)]
+    milliseconds: u64,
+    /// Flows, one set-up each
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 60_000], value_parser = clap::value_parser!(u32).range(100..=65_536))]
+    flows: Vec<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One row: a way of forwarding under one load.
+struct Row {
+    kind: Kind,
+    flows: Flows,
+    own_cpu: bool,
+    /// By round.
+    measured: Vec<Measured>,
+    /// How many times this one's rate the datapath's was, by round.
+    ratios: Vec<f64>,
+}
+
+/// Measures.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.rounds > 0, "at least one round is needed");
+    progress("building the links");
+    let mut live = Live::build()?;
+    for (kind, complaint) in live.missing() {
+        eprintln!("left out: {} ({complaint})", kind.name());
+    }
+    let loads = loads(&arguments.flows);
+    for flows in &loads {
+        for lane in 0..live.lanes().len() {
+            progress(&format!("opening flows: {}", live.lanes()[lane].describe(*flows)));
+            live.introduce(lane, *flows)?;
+        }
+    }
+    let mut rows = Vec::new();
+    for own_cpu in [false, true] {
+        live.own_cpu(own_cpu)?;
+        for flows in &loads {
+            rows.extend(measure(&mut live, *flows, own_cpu, arguments)?);
+        }
+    }
+    progress("");
+    if arguments.json { print_json(&rows) } else { print_table(&rows) }
+}
+
+fn loads(counts: &[u32]) -> Vec<Flows> {
+    let protocols = [protocol::UDP, protocol::TCP];
+    counts.iter().flat_map(|&count| protocols.map(|protocol| Flows { protocol, count })).collect()
+}
+
+/// All ways of forwarding under one load.
+fn measure(live: &mut Live, flows: Flows, own_cpu: bool, arguments: &Arguments) -> Result<Vec<Row>> {
+    let row = |kind| Row { kind, flows, own_cpu, measured: Vec::new(), ratios: Vec::new() };
+    let mut rows: Vec<_> = live.lanes().iter().map(|lane| row(lane.kind())).collect();
+    let by_cpu_time = cpu_time_is_whole();
+    let rate = |measured: &Measured| if by_cpu_time { measured.cpu_rate() } else { measured.rate() };
+    for round in 1..=arguments.rounds {
+        for (lane, row) in rows.iter_mut().enumerate() {
+            let what = live.lanes()[lane].describe(flows);
+            progress(&format!("round {round} of {}, {}: {what}", arguments.rounds, cpus(own_cpu)));
+            row.measured.push(live.measure(lane, flows, Duration::from_millis(arguments.milliseconds))?);
+        }
+        let ours = rows.iter().find(|row| row.kind == Kind::DirectRouting);
+        let Some(ours) = ours.and_then(|row| row.measured.last().map(rate)) else { continue };
+        for row in &mut rows {
+            row.ratios.extend(row.measured.last().map(|theirs| ours / rate(theirs)));
+        }
+    }
+    Ok(rows)
+}
+
+impl Row {
+    /// How many times this one's rate the datapath has to reach.
+    fn target(&self) -> Option<f64> {
+        if self.kind != Kind::Nftables {
+            return None;
+        }
+        match (self.flows.count, self.own_cpu) {
+            (1_000, false) => Some(2.2),
+            (1_000, true) => Some(3.4),
+            (60_000, false) => Some(2.6),
+            (60_000, true) => Some(4.0),
+            _ => None,
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        median(self.measured.iter().map(Measured::rate))
+    }
+
+    fn cpu_rate(&self) -> f64 {
+        median(self.measured.iter().map(Measured::cpu_rate))
+    }
+
+    fn ratio(&self) -> f64 {
+        median(self.ratios.iter().copied())
+    }
+
+    fn protocol(&self) -> &'static str {
+        if self.flows.protocol == protocol::TCP { "tcp" } else { "udp" }
+    }
+}
+
+fn cpus(own_cpu: bool) -> &'static str {
+    if own_cpu { "balancer's CPU its own" } else { "one CPU" }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print_table(rows: &[Row]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{:<22} {:>6} {:>4}  {:<24} {:>11} {:>12} {:>9}  {:>6}",
+        "CPUs", "flows", "", "forwarded by", "frames/s", "per CPU-s", "l4-dr is", "target"
+    )?;
+    for row in rows {
+        let load = format!("{:<22} {:>6} {:>4}", cpus(row.own_cpu), row.flows.count, row.protocol());
+        let (rate, cpu_rate, ratio) = (row.rate(), row.cpu_rate(), row.ratio());
+        write!(out, "{load}  {:<24} {rate:>11.0} {cpu_rate:>12.0} {ratio:>7.2} x", row.kind.name())?;
+        if let Some(target) = row.target() {
+            write!(out, "  {:>6}{}", format!(">= {target}"), if ratio < target { "  (missed)" } else { "" })?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn print_json(rows: &[Row]) -> Result<()> {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            serde_json::json!({
+                "forwarded_by": row.kind.name(), "flows": row.flows.count, "protocol": row.protocol(),
+                "own_cpu": row.own_cpu, "frames_per_second": row.rate(),
+                "frames_per_cpu_second": row.cpu_rate(), "ratio": row.ratio(), "ratios": row.ratios, "target": row.target(),
+            })
+        })
+        .collect();
+    println!("{}", serde_json::to_string_pretty(&rows)?);
+    Ok(())
+}
