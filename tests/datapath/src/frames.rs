@@ -9,6 +9,9 @@ use lb_common::wire::{ethernet, icmp, ipv6, protocol, tcp};
 /// The VIPs of the frames.
 pub const VIPS: [&str; 4] = ["192.168.94.110", "172.26.11.70", "fd00:94::110", "192.168.94.111"];
 
+/// A VIP as an IPv6 destination that only looks like it (RFC 4291 §2.5.5.2).
+const MAPPED: &str = "::ffff:192.168.94.110";
+
 /// A reproducible source of numbers (xorshift64*, Vigna 2016): enough to choose, not to hide.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -46,7 +49,8 @@ impl Dice {
 /// A frame as clients, routers and attackers send it.
 #[must_use]
 pub fn frame(dice: &mut Dice) -> Vec<u8> {
-    let vip: IpAddr = dice.pick(&VIPS).parse().expect("a literal address");
+    let vip = if dice.below(40) == 0 { MAPPED } else { dice.pick(&VIPS) };
+    let vip: IpAddr = vip.parse().expect("a literal address");
     let client = client(dice, vip.is_ipv4());
     let ports =
         (dice.port(&[40_000, 40_001, 40_002, 40_003]), dice.port(&[104, 1935, 554, 50_000, 50_001, 65_535, 443]));
@@ -72,15 +76,24 @@ fn client(dice: &mut Dice, v4: bool) -> IpAddr {
     text.parse().expect("an address of its family")
 }
 
-/// An error about what a real server sent from the VIP to the client.
+/// An error about what a real server sent from the VIP to the client; sometimes about a fragment of
+/// it, and sometimes of the wrong family.
 fn icmp_error(dice: &mut Dice, client: IpAddr, vip: IpAddr, ports: (u16, u16)) -> PacketBuilder {
     let router = client;
-    let sent = if dice.below(2) == 0 {
+    let mut sent = if dice.below(2) == 0 {
         PacketBuilder::tcp((vip, ports.1), (client, ports.0), tcp::ACK, &[0; 32])
     } else {
         PacketBuilder::udp((vip, ports.1), (client, ports.0), &[0; 32])
     };
+    if dice.below(4) == 0 {
+        sent = sent.fragment(7, dice.pick(&[0, 0, 8]), true);
+    }
     let (kind, code) = if vip.is_ipv4() { (dice.pick(&[icmp::UNREACHABLE, 5, 11]), 4) } else { (2, 0) };
+    if dice.below(8) == 0 {
+        let foreign = if vip.is_ipv4() { protocol::ICMPV6 } else { protocol::ICMP };
+        let message = [&[kind, code, 0, 0, 0, 0, 5, 0], sent.packet().as_slice()].concat();
+        return PacketBuilder::new(router, vip, foreign, message);
+    }
     PacketBuilder::icmp(router, vip, kind, code, 1280, &sent.packet())
 }
 
