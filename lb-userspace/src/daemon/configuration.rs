@@ -88,10 +88,12 @@ impl Daemon {
             .configure(config, Instant::now())
             .map_err(|refusal| ReloadRefused::Failed(format!("the configuration cannot be carried out: {refusal}")))?;
         let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
-        self.attach().await.map_err(failed)?;
-        self.write_plan().map_err(failed)?;
-        self.plan_vips().await;
+        // In force from here on: what fails is told, and does not keep the rest from being done.
         self.loaded = Instant::now();
+        let attached = self.attach().await;
+        let written = self.write_plan();
+        self.plan_vips().await;
+        attached.and(written).map_err(failed)?;
         Ok(ReloadReport { result: ReloadResult::Applied, changes, warnings })
     }
 }

@@ -275,10 +275,15 @@ impl Control {
 
     fn hop_changed(&mut self, address: IpAddr, hop: &Result<neighbour::NextHop, neighbour::Problem>, now: Instant) {
         for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address == address) {
+            let before = known.hop_problem();
             known.hop_changed(hop.clone(), now);
-            if let Some(problem) = known.hop_problem() {
-                let sentence = format!("{address} cannot be reached: {problem}");
-                self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse: true, sentence }));
+            let told = match (before, known.hop_problem()) {
+                (_, Some(problem)) => Some((true, format!("{address} cannot be reached: {problem}"))),
+                (Some(_), None) => Some((false, format!("{address} can be reached again"))),
+                (None, None) => None,
+            };
+            if let Some((worse, sentence)) = told {
+                self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
             }
             self.dirty = true;
         }
