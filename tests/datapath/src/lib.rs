@@ -4,7 +4,7 @@
 //! Needs root. Everything is pinned in a directory of its own and gone when the [`Rig`] is dropped.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -49,7 +49,8 @@ impl Rig {
     pub fn load(name: &str, limits: Limits) -> Result<Self> {
         ensure!(Uid::effective().is_root(), "this needs root: it loads a program into the kernel");
         pin_to_one_cpu()?;
-        let pins = PathBuf::from(format!("/sys/fs/bpf/lb-rig-{name}-{}", std::process::id()));
+        remove_orphans();
+        let pins = PathBuf::from(format!("{PREFIX}{name}-{}", std::process::id()));
         let clock = Clock::start()?;
         let options = Options { pins: pins.clone(), limits, tick_shift: clock.shift(), log_verdicts: false };
         let program = Program::load(&options)?;
@@ -208,6 +209,22 @@ impl Rig {
     /// When the table cannot be read.
     pub fn opened(&self, server: u32) -> Result<Opened> {
         Ok(self.table::<u32, Opened>("opened")?.get(&server)?.unwrap_or_default())
+    }
+}
+
+/// What the directories of all rigs begin with; they end in the number of the process.
+const PREFIX: &str = "/sys/fs/bpf/lb-rig-";
+
+/// Removes what killed processes have left: hundreds of megabytes of kernel memory each.
+fn remove_orphans() {
+    let Ok(entries) = std::fs::read_dir("/sys/fs/bpf") else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path.to_str().and_then(|path| path.strip_prefix(PREFIX)) else { continue };
+        let Some(process) = name.rsplit('-').next().and_then(|last| last.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{process}")).exists() {
+            // Another process may be at it too.
+            let _ = program::remove(&path);
+        }
     }
 }
 
