@@ -65,6 +65,14 @@ impl Address {
     }
 
     /// The bits that are also in `mask`: the client's network.
+    ///
+    /// ```
+    /// use lb_common::abi::Address;
+    ///
+    /// let mut mask = Address::v6([0xff; 16]);
+    /// mask.octets[15] = 0;
+    /// assert_eq!(Address::v4([172, 26, 11, 70]).masked(&mask), Address::v4([172, 26, 11, 0]));
+    /// ```
     #[inline(always)]
     #[must_use]
     pub fn masked(&self, mask: &Self) -> Self {

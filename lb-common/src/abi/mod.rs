@@ -122,6 +122,13 @@ pub const fn server_in_word(word: u64, place: u32) -> ServerId {
 }
 
 /// A word of `schedule` from four servers.
+///
+/// ```
+/// use lb_common::abi::{NO_SERVER, schedule_word, server_in_word};
+///
+/// let word = schedule_word([3, 1, 4, NO_SERVER]);
+/// assert_eq!(server_in_word(word, 2), 4);
+/// ```
 #[must_use]
 pub const fn schedule_word(servers: [ServerId; 4]) -> u64 {
     (servers[0] as u64 & 0xffff)

@@ -56,6 +56,20 @@ pub struct Loaded {
 /// Mappings are merged and lists joined; files may not contradict each other. `env` looks up
 /// environment variables for `${NAME}`.
 ///
+/// ```
+/// use lb_core::config::{Source, diagnostic::render, load};
+///
+/// let text = "
+/// version: 1
+/// node: {interfaces: [{device: eth0}]}
+/// virtual_services:
+///   - {name: web, address: 192.168.10.80, ports: [80], mode: l4-drr, real_servers: [{name: a, address: 192.168.10.81}]}
+/// ";
+/// let source = Source { path: "lb.yaml".to_owned(), text: text.to_owned() };
+/// let mistakes = load(&[source], &|_| None).unwrap_err();
+/// assert!(render(&mistakes[0]).contains("lb.yaml:5"));
+/// ```
+///
 /// # Errors
 /// All mistakes and warnings, in the order of the sources.
 pub fn load(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Diagnostic>> {
