@@ -20,6 +20,7 @@ use crate::tables::Maps;
 
 /// The program that `lbd` attaches to every interface of its configuration.
 #[xdp]
+#[inline(always)]
 pub fn lb_forward(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = forward(&mut packet, &Maps);

@@ -7,29 +7,30 @@ use super::{Address, MAX_PORT_RANGES, Plain, ServerId, ServiceId, Ticks};
 
 /// What the datapath remembers of a flow. One cache line holds it and its key's tail.
 ///
-/// The fields for translation are zero in `l4-dr`; they are here so that the layout stays when a
+/// Fields that are zero in a new flow stand apart, so that the kernel program stores them and does
+/// not call a function that clears a block. Those for translation are zero in `l4-dr`; they are here so that the layout stays when a
 /// flow needs them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Its virtual service.
     pub service: ServiceId,
-    /// Its real server.
-    pub server: ServerId,
-    /// The server's generation when the flow was scheduled; another one now means: forget it.
-    pub generation: u32,
-    /// Last packet from the client.
-    pub last_seen: Ticks,
-    /// First packet from the client.
-    pub created: Ticks,
     /// Translation: number of the balancer's source address.
     pub source: u32,
+    /// Its real server.
+    pub server: ServerId,
     /// Translation: source port towards the real server, host order.
     pub source_port: u16,
     /// A [`FlowState`].
     pub state: u8,
     /// Who knows this flow: 0 only this unit, 1 mirrored to the peer, 2 received from the peer.
     pub origin: u8,
+    /// The server's generation when the flow was scheduled; another one now means: forget it.
+    pub generation: u32,
+    /// Last packet from the client.
+    pub last_seen: Ticks,
+    /// First packet from the client.
+    pub created: Ticks,
     /// Zero.
     pub spare: u32,
 }

@@ -111,7 +111,9 @@ pub struct FlowKey {
     /// IP protocol number: 6 or 17.
     pub protocol: u8,
     /// Zero.
-    pub spare: [u8; 3],
+    pub spare8: u8,
+    /// Zero. (An array of three bytes would be cleared by a call in the kernel program.)
+    pub spare16: u16,
 }
 
 /// A single port of a VIP.
@@ -137,7 +139,9 @@ pub struct PortRangesKey {
     /// IP protocol number: 6 or 17.
     pub protocol: u8,
     /// Zero.
-    pub spare: [u8; 3],
+    pub spare8: u8,
+    /// Zero. (An array of three bytes would be cleared by a call in the kernel program.)
+    pub spare16: u16,
 }
 
 /// A client of a service, over all its ports and both protocols.
@@ -163,15 +167,17 @@ pub struct FragmentKey {
     /// IP protocol number.
     pub protocol: u8,
     /// Zero.
-    pub spare: [u8; 3],
+    pub spare8: u8,
+    /// Zero. (An array of three bytes would be cleared by a call in the kernel program.)
+    pub spare16: u16,
 }
 
 const _: () = {
-    assert!(size_of::<FlowKey>() == 16 + 16 + 2 + 2 + 1 + 3);
+    assert!(size_of::<FlowKey>() == 16 + 16 + 2 + 2 + 1 + 1 + 2);
     assert!(size_of::<ServicePortKey>() == 16 + 2 + 1 + 1);
-    assert!(size_of::<PortRangesKey>() == 16 + 1 + 3);
+    assert!(size_of::<PortRangesKey>() == 16 + 1 + 1 + 2);
     assert!(size_of::<PersistenceKey>() == 16 + 4);
-    assert!(size_of::<FragmentKey>() == 16 + 16 + 4 + 1 + 3);
+    assert!(size_of::<FragmentKey>() == 16 + 16 + 4 + 1 + 1 + 2);
 };
 
 impl Plain for FlowKey {}

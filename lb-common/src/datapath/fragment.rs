@@ -37,6 +37,7 @@ fn key(header: &Header) -> FragmentKey {
         destination: header.destination,
         identification: header.identification,
         protocol: header.protocol,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     }
 }

@@ -104,5 +104,13 @@ fn ports<P: Packet>(
         return Ok(None);
     }
     let ports = packet.load::<1>(at)?;
-    Ok(Some(FlowKey { client, vip, client_port: ports.be16(2), vip_port: ports.be16(0), protocol, spare: [0; 3] }))
+    Ok(Some(FlowKey {
+        client,
+        vip,
+        client_port: ports.be16(2),
+        vip_port: ports.be16(0),
+        protocol,
+        spare8: 0,
+        spare16: 0,
+    }))
 }

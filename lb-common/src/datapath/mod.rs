@@ -64,7 +64,8 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, V
         client_port: transport.source_port,
         vip_port: transport.destination_port,
         protocol: header.protocol,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     };
     let route = flow::route(tables, &key, &transport)?;
     if header.fragment.is_first() {

@@ -143,7 +143,7 @@ fn service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Option<(ServiceId, &'
 
 #[inline(always)]
 fn in_ranges<T: Tables>(tables: &T, key: &FlowKey) -> Option<ServiceId> {
-    let ranges = tables.port_ranges(&PortRangesKey { vip: key.vip, protocol: key.protocol, spare: [0; 3] })?;
+    let ranges = tables.port_ranges(&PortRangesKey { vip: key.vip, protocol: key.protocol, spare8: 0, spare16: 0 })?;
     for (range, number) in ranges.ranges.iter().zip(0..) {
         if number >= ranges.count || key.vip_port < range.first {
             return None;

@@ -112,7 +112,7 @@ fn datagram(port: u16) -> Vec<u8> {
 
 fn key(protocol: u8, client_port: u16) -> FlowKey {
     let (client, vip) = (Address::from(ip(CLIENT)), Address::from(ip(VIP)));
-    FlowKey { client, vip, client_port, vip_port: PORT, protocol, spare: [0; 3] }
+    FlowKey { client, vip, client_port, vip_port: PORT, protocol, spare8: 0, spare16: 0 }
 }
 
 /// The flow of the client's port in `flows`.

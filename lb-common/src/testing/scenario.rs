@@ -68,7 +68,8 @@ impl Scenario {
                 if first == last {
                     tables.service_ports.insert(ServicePortKey { vip, port: first, protocol, spare: 0 }, id);
                 } else {
-                    let ranges = tables.port_ranges.entry(PortRangesKey { vip, protocol, spare: [0; 3] }).or_default();
+                    let ranges =
+                        tables.port_ranges.entry(PortRangesKey { vip, protocol, spare8: 0, spare16: 0 }).or_default();
                     ranges.ranges[ranges.count as usize] = PortRange { first, last, service: id };
                     ranges.count += 1;
                 }

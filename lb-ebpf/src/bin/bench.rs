@@ -111,7 +111,8 @@ fn key(frame: *mut u16) -> FlowKey {
         client_port: u16::from_be(half(frame, 34)),
         vip_port: u16::from_be(half(frame, 36)),
         protocol: (half(frame, 22) >> 8) as u8,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     }
 }
 

@@ -138,7 +138,8 @@ fn flow_key(number: u16) -> FlowKey {
         client_port: number,
         vip_port: 80,
         protocol: 6,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     }
 }
 

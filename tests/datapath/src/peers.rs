@@ -158,7 +158,8 @@ pub fn varied_flow(client: u32, vip: [u8; 4], vip_port: u16) -> FlowKey {
         client_port: port,
         vip_port,
         protocol: protocol::TCP,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     }
 }
 

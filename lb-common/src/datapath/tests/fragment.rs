@@ -66,7 +66,8 @@ fn the_record_names_the_datagram_and_the_servers_generation() {
         destination: Address::from(ip(VIP)),
         identification: 0xabcd,
         protocol: protocol::UDP,
-        spare: [0; 3],
+        spare8: 0,
+        spare16: 0,
     };
     assert_eq!(tables.fragments.all(), [(key, Fragment { server: FIRST, generation: 7 })]);
 }

@@ -324,7 +324,7 @@ fn numbers_that_no_daemon_writes_are_harmless() {
     tables.pending_flows.clear();
     assert_eq!(reason(&tables, &syn(1)), Reason::NoService, "an unknown mode is no service");
     tables.port_ranges.insert(
-        crate::abi::PortRangesKey { vip: Address::from(ip(VIP)), protocol: protocol::UDP, spare: [0; 3] },
+        crate::abi::PortRangesKey { vip: Address::from(ip(VIP)), protocol: protocol::UDP, spare8: 0, spare16: 0 },
         crate::abi::PortRanges { count: u32::MAX, ..Default::default() },
     );
     let datagram = PacketBuilder::udp((ip(CLIENT), 1), (ip(VIP), 9999), b"").build();

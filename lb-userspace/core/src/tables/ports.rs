@@ -35,7 +35,7 @@ pub(super) fn ports(services: &[(ServiceId, &VirtualService)]) -> Result<Ports, 
                         return Err(taken(vip, range.first));
                     }
                 } else {
-                    let key = PortRangesKey { vip, protocol, spare: [0; 3] };
+                    let key = PortRangesKey { vip, protocol, spare8: 0, spare16: 0 };
                     let entry = PortRange { first: range.first, last: range.last, service: *id };
                     ranges.entry(key).or_default().push(entry);
                 }

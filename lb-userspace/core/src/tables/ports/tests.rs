@@ -29,7 +29,7 @@ fn single_ports_are_keys_and_ranges_of_all_services_of_a_vip_share_an_entry() {
     let port = |protocol| ServicePortKey { vip, port: 554, protocol, spare: 0 };
     assert_eq!(wanted.service_ports, BTreeMap::from([(port(6), 1), (port(17), 1)]));
     let ranges = |protocol| {
-        let entry = &wanted.port_ranges[&PortRangesKey { vip, protocol, spare: [0; 3] }];
+        let entry = &wanted.port_ranges[&PortRangesKey { vip, protocol, spare8: 0, spare16: 0 }];
         entry.ranges[..entry.count as usize].to_vec()
     };
     let (low, high) =

@@ -98,7 +98,7 @@ fn service_of(
 ) -> Option<ServiceId> {
     let exact = single.get(&ServicePortKey { vip, port, protocol, spare: 0 }).copied();
     exact.or_else(|| {
-        let entry = ranges.get(&PortRangesKey { vip, protocol, spare: [0; 3] })?;
+        let entry = ranges.get(&PortRangesKey { vip, protocol, spare8: 0, spare16: 0 })?;
         let range = entry.ranges[..entry.count as usize].iter().find(|r| (r.first..=r.last).contains(&port))?;
         Some(range.service)
     })
