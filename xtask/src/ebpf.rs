@@ -51,14 +51,11 @@ fn compile(road: &Road, manifest: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 const TARGET: &str = "bpfel-unknown-none";
 
-fn flags() -> [String; 5] {
+fn flags() -> [String; 4] {
     [
         // Types for bpftool and the verifier's messages: debug information, which the linker turns into BTF.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
-        // Otherwise zeroing three bytes of padding is a call of memset. That is one more function on the
-        // stack, for which kernels before 6.8 reckon 32 bytes of the 512 even if it uses none.
-        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         // 32-bit instructions and the newer jumps; every kernel that this runs on has them.
         "-Ctarget-cpu=v3".to_owned(),
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
