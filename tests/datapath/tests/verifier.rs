@@ -11,9 +11,9 @@ use aya_obj::{Function, Object};
 use lb_core::config::model::Limits;
 use lb_datapath_tests::Rig;
 
-/// The kernel's limit is 1,000,000 (`BPF_COMPLEXITY_LIMIT_INSNS`, linux/bpf.h). Linux 6.1 needs 2.2
-/// times as many as 6.18, because it recognises fewer states as seen before; 300,000 here would be 650,000
-/// there, which leaves a third for kernels that were not tried.
+/// The kernel's limit is 1,000,000 (`BPF_COMPLEXITY_LIMIT_INSNS`, linux/bpf.h). Linux 6.1 needs about
+/// twice as many as 6.18, because it recognises fewer states as seen before (docs/kernel-versions.md);
+/// 300,000 on a new kernel would be two thirds of the limit on that one.
 const MOST_INSTRUCTIONS: u32 = 300_000;
 
 /// Bytes of stack over all functions of a chain of calls: `MAX_BPF_STACK`, linux/filter.h.
