@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServiceId, Ticks};
+use lb_common::abi::{
+    Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId, Ticks,
+};
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
@@ -117,15 +119,18 @@ impl Daemon {
     }
 
     fn measured(&self) -> Measured {
-        let servers = self.control.wanted().servers.keys();
-        let measures = servers.map(|&server| {
+        let servers = self.control.wanted().servers.iter();
+        let measures = servers.map(|(&server, entry)| {
             let counters = self.tables.server_counters(server).unwrap_or_default();
+            // Whatever the last sweep found: the records of a server that is down are void.
+            let is_down = ServerState::from_u8(entry.state) == ServerState::Down;
+            let clients = self.swept.clients.get(&server).copied().unwrap_or(0);
             let measures = ServerMeasures {
                 packets: counters.packets,
                 bytes: counters.bytes,
                 flows: counters.flows,
-                connections: self.connections_of(server),
-                persistent_clients: self.swept.clients.get(&server).copied().unwrap_or(0),
+                connections: if is_down { 0 } else { self.connections_of(server) },
+                persistent_clients: if is_down { 0 } else { clients },
             };
             (server, measures)
         });
