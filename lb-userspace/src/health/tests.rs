@@ -41,7 +41,7 @@ pub(super) fn in_own_network<F: Future<Output = ()>>(setup: &[&str], body: impl 
 
 pub(super) fn check(probe: Probe, port: Option<u16>) -> HealthCheck {
     let second = Duration::from_secs(1);
-    HealthCheck { probe, port, interval: second, timeout: second, rise: 2, fall: 2 }
+    HealthCheck { probe, port, interval: second, timeout: second, rise: 2, fall: 2, flap_damping: true }
 }
 
 /// A port of 127.0.0.1 that refuses connections as long as the socket lives.
@@ -189,7 +189,7 @@ fn probes_that_are_not_built_yet_are_refused_with_a_sentence() {
     }
     for probe in [
         Probe::Http(http.clone()),
-        Probe::Https { http, verify: false, server_name: None },
+        Probe::Https { http, verify: false, server_name: None, ca_file: None },
         Probe::Script { path: PathBuf::from("/bin/true") },
     ] {
         assert!(supported(&probe).is_err_and(|sentence| sentence.contains("not available")));

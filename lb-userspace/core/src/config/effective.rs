@@ -104,6 +104,7 @@ fn node(config: &Config) -> Value {
             ("new_flows_per_second", limits.new_flows_per_second.into()),
         ]),
     );
+    put_some(&mut section, "metrics_address", node.metrics_address.map(|address| address.to_string()));
     Value::Mapping(section)
 }
 
@@ -165,6 +166,8 @@ fn service(service: &VirtualService) -> Value {
     put(&mut section, "scheduler", service.scheduler.word());
     put(&mut section, "persistence", persistence(service));
     put(&mut section, "health_check", health_check(&service.health_check));
+    put(&mut section, "slow_start", duration(service.slow_start));
+    put(&mut section, "on_removal", service.on_removal.word());
     if matches!(service.mode, Mode::L7Tcp | Mode::L7Http) {
         let timeouts = &service.timeouts;
         put(
@@ -228,10 +231,11 @@ fn health_check(check: &HealthCheck) -> Value {
     match &check.probe {
         Probe::Connect | Probe::Ping | Probe::None => {}
         Probe::Http(http) => put_http(&mut section, http),
-        Probe::Https { http, verify, server_name } => {
+        Probe::Https { http, verify, server_name, ca_file } => {
             put_http(&mut section, http);
             put(&mut section, "verify", if *verify { "full" } else { "none" });
             put_some(&mut section, "server_name", server_name.as_ref().map(text));
+            put_some(&mut section, "ca_file", ca_file.as_deref().map(path));
         }
         Probe::DicomEcho { called_ae_title, calling_ae_title } => {
             put(&mut section, "called_ae_title", text(called_ae_title));
@@ -243,6 +247,7 @@ fn health_check(check: &HealthCheck) -> Value {
     put(&mut section, "timeout", duration(check.timeout));
     put(&mut section, "rise", check.rise);
     put(&mut section, "fall", check.fall);
+    put(&mut section, "flap_damping", check.flap_damping);
     Value::Mapping(section)
 }
 

@@ -35,6 +35,8 @@ pub struct Node {
     pub limits: Limits,
     /// How long an idle flow is remembered.
     pub flow_timeouts: FlowTimeouts,
+    /// Where metrics are served over TCP; `None`: only on the API's socket.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 /// A network interface that carries clients or real servers.
@@ -125,6 +127,10 @@ pub struct VirtualService {
     pub persistence: Option<Persistence>,
     /// The check of each real server that has none of its own.
     pub health_check: HealthCheck,
+    /// From the return of a real server to its full share of new flows; zero: at once.
+    pub slow_start: Duration,
+    /// What becomes of flows when a reload removes their real server, or the service.
+    pub on_removal: OnRemoval,
     /// `l7-*` only.
     pub timeouts: Timeouts,
     /// `l7-http` and `l7-tcp` only: a TLS listener beside or instead of the plain ports.
@@ -201,6 +207,17 @@ pub enum Scheduler {
     Maglev,
 }
 
+/// What becomes of the flows of a real server that a reload removes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRemoval {
+    /// They stay until they end; no new one comes.
+    #[default]
+    Drain,
+    /// They are cut at once.
+    Cut,
+}
+
 /// Keeps a client on its real server beyond one flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Persistence {
@@ -269,6 +286,8 @@ pub struct HealthCheck {
     pub rise: u8,
     /// Failures in a row that take it down.
     pub fall: u8,
+    /// Whether each return soon after the last fall takes more successes.
+    pub flap_damping: bool,
 }
 
 /// What a health check asks.
@@ -290,6 +309,8 @@ pub enum Probe {
         verify: bool,
         /// Name sent in SNI and verified; `None`: the host.
         server_name: Option<String>,
+        /// Certificate authorities to trust beside the system's.
+        ca_file: Option<PathBuf>,
     },
     /// DICOM C-ECHO succeeds.
     DicomEcho {

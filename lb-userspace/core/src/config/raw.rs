@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::code::Code;
 use super::decode::{Context, Definitions, FromNode, Labelled, List, record};
-use super::model::{FlowTimeouts, HaRole, Limits, Mode, Protocol, Scheduler, TlsPolicy, XdpMode};
+use super::model::{FlowTimeouts, HaRole, Limits, Mode, OnRemoval, Protocol, Scheduler, TlsPolicy, XdpMode};
 use super::places::Place;
 use super::tree::{Kind, Node, clip};
 use super::values::{
@@ -30,6 +30,8 @@ pub(crate) type CheckPeriod = Period<10, 3_600_000>;
 pub(crate) type Count = Number<u8, 1, 255>;
 /// Inactivity of a connection.
 pub(crate) type IdlePeriod = Period<1, { 7 * DAY }>;
+/// How long a real server that has come back is spared.
+pub(crate) type SlowStartPeriod = Period<0, 3_600_000>;
 /// Idle time of a flow.
 pub(crate) type FlowPeriod = Period<1000, { 7 * DAY }>;
 
@@ -82,6 +84,8 @@ record! {
         interfaces: required(List<InterfaceSection>),
         /// Sizes of the kernel tables; they are allocated when the daemon first starts.
         limits: optional(LimitsSection),
+        /// Address and port that serve the Prometheus metrics, at `/metrics`, to who asks.
+        metrics_address: optional(Socket, "none; they are always on the API's socket"),
     }
 }
 
@@ -120,6 +124,10 @@ record! {
         health_check: optional(CheckTiming),
         /// Timeouts of layer 7 services.
         timeouts: optional(DefaultTimeouts),
+        /// How long a real server that has come back takes to reach its full share of new flows.
+        slow_start: default(SlowStartPeriod, Period::seconds(0)),
+        /// What becomes of the flows of a real server, or a service, that a reload removes.
+        on_removal: default(OnRemoval, OnRemoval::Drain),
         /// Idle times after which a layer 4 flow is forgotten.
         flow_timeouts: optional(FlowTimeoutsSection),
     }
@@ -136,6 +144,8 @@ record! {
         rise: default(Count, Number(2)),
         /// Failures in a row that take it down.
         fall: default(Count, Number(2)),
+        /// Whether a real server that keeps going up and down needs more successes each time.
+        flap_damping: default(Switch, Switch(true)),
     }
 }
 
@@ -246,6 +256,10 @@ record! {
         persistence: optional(PersistenceForm, "none"),
         /// How real servers are checked.
         health_check: optional(CheckSection, "connect; ping for udp"),
+        /// How long a real server that has come back takes to reach its full share of new flows.
+        slow_start: optional(SlowStartPeriod, "`defaults.slow_start`"),
+        /// What becomes of the flows of a real server that a reload removes, or of all if it is the service.
+        on_removal: optional(OnRemoval, "`defaults.on_removal`"),
         /// Timeouts of a layer 7 service.
         timeouts: optional(TimeoutsSection, "those of `defaults`"),
         /// A TLS listener of a layer 7 service, beside its ports; on one of them, instead.
@@ -333,6 +347,8 @@ record! {
         verify: optional(Verify, "none"),
         /// `https`: name sent in SNI and verified.
         server_name: optional(Text<Host>, "`host`"),
+        /// `https`: PEM file of certificate authorities to trust beside the system's.
+        ca_file: optional(Text<FilePath>),
         /// `dicom-echo`: AE title of the real server.
         called_ae_title: optional(Text<AeTitle>, "ANY-SCP"),
         /// `dicom-echo`: AE title of the balancer.
@@ -345,6 +361,8 @@ record! {
         rise: optional(Count, "`defaults.health_check.rise`"),
         /// Failures in a row that take it down.
         fall: optional(Count, "`defaults.health_check.fall`"),
+        /// Whether a real server that keeps going up and down needs more successes each time.
+        flap_damping: optional(Switch, "`defaults.health_check.flap_damping`"),
     }
 }
 
@@ -473,6 +491,10 @@ words! { Scheduler, "a scheduler":
     "weighted-round-robin" => Scheduler::WeightedRoundRobin, "In turn, by weight.";
     "source-hash" => Scheduler::SourceHash, "By the client's address.";
     "maglev" => Scheduler::Maglev, "By the whole flow, consistently.";
+}
+words! { OnRemoval, "what becomes of flows":
+    "drain" => OnRemoval::Drain, "They stay until they end; no new one comes.";
+    "cut" => OnRemoval::Cut, "They are cut at once.";
 }
 words! { TlsPolicy, "a TLS policy":
     "high-security" => TlsPolicy::HighSecurity, "TLS 1.3, and 1.2 with ECDHE and AEAD only.";

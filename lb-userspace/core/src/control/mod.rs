@@ -408,6 +408,7 @@ fn unchecked(config: &Config) -> HealthCheck {
         timeout: second,
         rise: 1,
         fall: 1,
+        flap_damping: false,
     });
     HealthCheck { probe: Probe::None, port: None, ..template }
 }

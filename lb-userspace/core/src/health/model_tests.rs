@@ -28,6 +28,7 @@ fn case() -> impl Strategy<Value = Case> {
             timeout: Duration::from_millis(timeout),
             rise,
             fall,
+            flap_damping: false,
         };
         Case { check, script }
     })

@@ -13,7 +13,15 @@ pub(super) fn secs(n: u64) -> Duration {
 }
 
 pub(super) fn check() -> HealthCheck {
-    HealthCheck { probe: Probe::Connect, port: Some(104), interval: secs(4), timeout: secs(2), rise: 2, fall: 2 }
+    HealthCheck {
+        probe: Probe::Connect,
+        port: Some(104),
+        interval: secs(4),
+        timeout: secs(2),
+        rise: 2,
+        fall: 2,
+        flap_damping: false,
+    }
 }
 
 pub(super) fn target(id: TargetId, check: HealthCheck) -> Target {

@@ -19,6 +19,7 @@ pub(super) fn config(virtual_services: Vec<VirtualService>) -> Config {
             interfaces: vec![Interface { device: "eth0".to_owned(), xdp: XdpMode::Auto }],
             limits: Limits::default(),
             flow_timeouts: crate::config::model::FlowTimeouts::default(),
+            metrics_address: None,
         },
         certificates: BTreeMap::new(),
         high_availability: None,
@@ -39,6 +40,8 @@ pub(super) fn service(name: &str, vip: &str, ports: &[(u16, u16)], real_servers:
         scheduler: Scheduler::WeightedLeastConnection,
         persistence: None,
         health_check: check(Probe::Connect),
+        slow_start: Duration::ZERO,
+        on_removal: crate::config::model::OnRemoval::Drain,
         timeouts: Timeouts { connect: TICK, client: TICK, server: TICK },
         tls: None,
         fallback: None,
@@ -62,7 +65,7 @@ pub(super) fn real(name: &str, ip: &str) -> RealServer {
 }
 
 pub(super) fn check(probe: Probe) -> HealthCheck {
-    HealthCheck { probe, port: None, interval: 4 * TICK, timeout: 2 * TICK, rise: 2, fall: 2 }
+    HealthCheck { probe, port: None, interval: 4 * TICK, timeout: 2 * TICK, rise: 2, fall: 2, flap_damping: true }
 }
 
 pub(super) fn key(service: &str, server: &str) -> ServerKey {

@@ -153,6 +153,7 @@ fn a_described_service_has_the_words_of_the_overview() {
         timeout: Duration::from_secs(2),
         rise: 2,
         fall: 2,
+        flap_damping: true,
     };
     let mut service = model::VirtualService {
         name: "Harmonic_Traffic".into(),
@@ -174,6 +175,8 @@ fn a_described_service_has_the_words_of_the_overview() {
             prefix_v6: 128,
         }),
         health_check: check,
+        slow_start: Duration::ZERO,
+        on_removal: model::OnRemoval::Drain,
         timeouts: model::Timeouts {
             connect: Duration::from_secs(5),
             client: Duration::from_secs(60),

@@ -65,6 +65,8 @@ pub(super) fn health_check(
         timeout,
         rise: pick(sections, |section| section.rise.as_ref()).map_or(defaults.rise, |at| at.value.0),
         fall: pick(sections, |section| section.fall.as_ref()).map_or(defaults.fall, |at| at.value.0),
+        flap_damping: pick(sections, |section| section.flap_damping.as_ref())
+            .map_or(defaults.flap_damping, |at| at.value.0),
     })
 }
 
@@ -81,11 +83,7 @@ fn probe(kind: CheckType, sections: &[&CheckSection], place: Place, cx: &mut Con
         CheckType::Ping => Probe::Ping,
         CheckType::None => Probe::None,
         CheckType::Http => Probe::Http(http(sections, cx)?),
-        CheckType::Https => Probe::Https {
-            http: http(sections, cx)?,
-            verify: pick(sections, |section| section.verify.as_ref()).is_some_and(|at| at.value == Verify::Full),
-            server_name: pick(sections, |section| section.server_name.as_ref()).map(|at| at.value.text.clone()),
-        },
+        CheckType::Https => https(sections, cx)?,
         CheckType::DicomEcho => {
             let title = |typed: Option<&At<_>>, default: &str| {
                 // DICOM PS3.5 section 6.2: spaces at both ends do not count.
@@ -107,6 +105,23 @@ fn probe(kind: CheckType, sections: &[&CheckSection], place: Place, cx: &mut Con
                 return None;
             }
         },
+    })
+}
+
+fn https(sections: &[&CheckSection], cx: &mut Context<'_>) -> Option<Probe> {
+    let verify = pick(sections, |section| section.verify.as_ref()).is_some_and(|at| at.value == Verify::Full);
+    let ca_file = pick(sections, |section| section.ca_file.as_ref());
+    if let Some(ca) = ca_file
+        && !verify
+    {
+        cx.report_key(Code::ChooseOne, ca.place, "`ca_file` has no effect without `verify: full`")
+            .help("write `verify: full`, or remove `ca_file`");
+    }
+    Some(Probe::Https {
+        http: http(sections, cx)?,
+        verify,
+        server_name: pick(sections, |section| section.server_name.as_ref()).map(|at| at.value.text.clone()),
+        ca_file: ca_file.map(|at| at.value.path()),
     })
 }
 
@@ -149,13 +164,14 @@ fn body(expect: &ExpectSection, cx: &mut Context<'_>) -> Option<BodyExpectation>
 fn only_its_settings(section: &CheckSection, kind: CheckType, cx: &mut Context<'_>) {
     use CheckType::{DicomEcho, Http, Https, None as Never, Ping, Script};
     let is_http = matches!(kind, Http | Https);
-    let settings: [(&str, Option<Place>, bool, &str); 8] = [
+    let settings: [(&str, Option<Place>, bool, &str); 9] = [
         ("port", place(&section.port), !matches!(kind, Ping | Never), "a type that uses a port"),
         ("path", place(&section.path), is_http || kind == Script, "http, https and script"),
         ("host", place(&section.host), is_http, "http and https"),
         ("expect", place(&section.expect), is_http, "http and https"),
         ("verify", place(&section.verify), kind == Https, "https"),
         ("server_name", place(&section.server_name), kind == Https, "https"),
+        ("ca_file", place(&section.ca_file), kind == Https, "https"),
         ("called_ae_title", place(&section.called_ae_title), kind == DicomEcho, "dicom-echo"),
         ("calling_ae_title", place(&section.calling_ae_title), kind == DicomEcho, "dicom-echo"),
     ];

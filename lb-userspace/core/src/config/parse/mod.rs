@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use super::code::Code;
 use super::decode::{At, Context};
-use super::model::{Certificate, Config, FlowTimeouts, Interface, Limits, Node, Secret, Timeouts, VirtualService};
+use super::model::{
+    Certificate, Config, FlowTimeouts, Interface, Limits, Node, OnRemoval, Secret, Timeouts, VirtualService,
+};
 use super::places::Place;
 use super::raw;
 use super::values::{FilePath, SecretText, Text, print_duration};
@@ -33,6 +35,9 @@ pub(crate) struct Defaults {
     pub(crate) timeout: Duration,
     pub(crate) rise: u8,
     pub(crate) fall: u8,
+    pub(crate) flap_damping: bool,
+    pub(crate) slow_start: Duration,
+    pub(crate) on_removal: OnRemoval,
     pub(crate) timeouts: Timeouts,
     pub(crate) flow_timeouts: FlowTimeouts,
 }
@@ -88,7 +93,8 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
         new_flows_per_second: limits.value.new_flows_per_second.value.0,
     });
     let name = section.name.as_ref().map(|name| name.value.text.clone());
-    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts })
+    let metrics_address = section.metrics_address.as_ref().map(|address| address.value.0);
+    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, metrics_address })
 }
 
 impl Defaults {
@@ -100,18 +106,24 @@ impl Defaults {
             timeout: Duration::from_secs(2),
             rise: 2,
             fall: 2,
+            flap_damping: true,
+            slow_start: Duration::ZERO,
+            on_removal: OnRemoval::default(),
             timeouts: standard_timeouts(),
             flow_timeouts: FlowTimeouts::default(),
         };
         let Some(section) = section else { return defaults };
         defaults.weight = section.weight.value.0;
         defaults.persistence_timeout = section.persistence_timeout.value.0;
+        defaults.slow_start = section.slow_start.value.0;
+        defaults.on_removal = section.on_removal.value;
         if let Some(timing) = &section.health_check {
             let timing = &timing.value;
             defaults.interval = timing.interval.value.0;
             defaults.timeout = timing.timeout.value.0;
             defaults.rise = timing.rise.value.0;
             defaults.fall = timing.fall.value.0;
+            defaults.flap_damping = timing.flap_damping.value.0;
             within_interval(defaults.timeout, defaults.interval, timing.timeout.place, cx);
         }
         if let Some(timeouts) = &section.timeouts {

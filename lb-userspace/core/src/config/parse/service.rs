@@ -42,6 +42,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         scheduler: raw.scheduler.value,
         persistence,
         health_check: health_check?,
+        slow_start: raw.slow_start.as_ref().map_or(defaults.slow_start, |at| at.value.0),
+        on_removal: raw.on_removal.as_ref().map_or(defaults.on_removal, |at| at.value),
         timeouts,
         tls,
         fallback,

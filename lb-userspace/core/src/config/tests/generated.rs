@@ -55,17 +55,21 @@ fn health_check() -> BoxedStrategy<HealthCheck> {
         Just(Probe::Ping),
         Just(Probe::None),
         http().prop_map(Probe::Http),
-        (http(), any::<bool>(), proptest::option::of("[a-z]{1,9}"))
-            .prop_map(|(http, verify, server_name)| Probe::Https { http, verify, server_name }),
+        (http(), any::<bool>(), proptest::option::of("[a-z]{1,9}"), proptest::option::of("[a-z]{1,9}")).prop_map(
+            |(http, verify, server_name, ca_file)| {
+                let ca_file = ca_file.filter(|_| verify).map(Into::into);
+                Probe::Https { http, verify, server_name, ca_file }
+            },
+        ),
         ("[A-Z]{1,16}", "[A-Z]{1,16}")
             .prop_map(|(called_ae_title, calling_ae_title)| Probe::DicomEcho { called_ae_title, calling_ae_title }),
         "/[a-z]{1,9}".prop_map(|path| Probe::Script { path: path.into() }),
     ];
-    (probe, 1..=65535u16, 10..3_600_000u64, 0..100u64, 1..=255u8, 1..=255u8)
-        .prop_map(|(probe, port, interval, share, rise, fall)| {
+    (probe, 1..=65535u16, 10..3_600_000u64, 0..100u64, 1..=255u8, 1..=255u8, any::<bool>())
+        .prop_map(|(probe, port, interval, share, rise, fall, flap_damping)| {
             let port = (!matches!(probe, Probe::Ping | Probe::None)).then_some(port);
             let timeout = Duration::from_millis((interval * share / 100).max(10));
-            HealthCheck { probe, port, interval: Duration::from_millis(interval), timeout, rise, fall }
+            HealthCheck { probe, port, interval: Duration::from_millis(interval), timeout, rise, fall, flap_damping }
         })
         .boxed()
 }
@@ -168,12 +172,12 @@ fn virtual_service() -> BoxedStrategy<VirtualService> {
                     protocol,
                     scheduler,
                 ),
-                (persistence(mode), health_check(), timeouts, tls, fallback(mode)),
+                (persistence(mode), health_check(), timeouts, tls, fallback(mode), (0..3_600_000u64, any::<bool>())),
                 proptest::collection::vec(real_server(mode), 1..4),
             )
                 .prop_map(move |(head, middle, real_servers)| {
                     let (name, interface, ports, first, protocol, scheduler) = head;
-                    let (persistence, health_check, (connect, client, server), tls, fallback) = middle;
+                    let (persistence, health_check, (connect, client, server), tls, fallback, (slow_start, cut)) = middle;
                     let timeouts =
                         if layer_7 { Timeouts { connect, client, server } } else { parse::standard_timeouts() };
                     VirtualService {
@@ -187,6 +191,8 @@ fn virtual_service() -> BoxedStrategy<VirtualService> {
                         scheduler,
                         persistence,
                         health_check,
+                        slow_start: Duration::from_millis(slow_start),
+                        on_removal: if cut { OnRemoval::Cut } else { OnRemoval::Drain },
                         timeouts,
                         tls: tls.filter(|_| layer_7).map(|(port, high)| TlsListener {
                             port,
@@ -232,6 +238,7 @@ fn config() -> BoxedStrategy<Config> {
                     interfaces: vec![Interface { device: "eth0".into(), xdp: XdpMode::Generic }],
                     limits: Limits { flows, ..Limits::default() },
                     flow_timeouts: FlowTimeouts { udp, ..FlowTimeouts::default() },
+                    metrics_address: (udp.as_secs() % 2 == 0).then(|| ([127, 0, 0, 1], 9707).into()),
                 },
                 certificates: [
                     ("one".to_owned(), one),
