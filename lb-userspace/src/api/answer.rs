@@ -54,7 +54,10 @@ async fn carry_out(
             let cleared = handle.ask(|reply| Request::ClearPersistence { query, reply }).await?;
             Ok(success(&PersistenceCleared { cleared }))
         }
-        Call::Reload => match handle.ask(|reply| Request::Reload { reply }).await? {
+        Call::Reload => match handle
+            .ask(|reply| Request::Reload { request: lb_core::view::ReloadRequest::default(), reply })
+            .await?
+        {
             Ok(report) => Ok(success(&report)),
             Err(ReloadRefused::Invalid(invalid)) => Ok(json(StatusCode::UNPROCESSABLE_ENTITY, &invalid)),
             Err(ReloadRefused::Failed(error)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),

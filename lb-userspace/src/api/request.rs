@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    Connections, ConnectionsQuery, InvalidConfiguration, PersistenceList, PersistenceQuery, ReloadReport, Status,
+    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, HealthList, InvalidConfiguration, OrderReport,
+    OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,10 +38,46 @@ pub enum Request {
         /// Takes how many were forgotten.
         reply: oneshot::Sender<u64>,
     },
+    /// List health checks.
+    Health {
+        /// Takes the answer.
+        reply: oneshot::Sender<HealthList>,
+    },
+    /// List events; the answer may come after the wait that the query asks for.
+    Events {
+        /// Which.
+        query: EventsQuery,
+        /// Takes the answer.
+        reply: oneshot::Sender<Events>,
+    },
+    /// Drain, halt, bring online or weigh a real server.
+    Order {
+        /// What; `by` is filled in.
+        request: OrderRequest,
+        /// Takes what it came to, or why not, in a sentence.
+        reply: oneshot::Sender<Result<OrderReport, OrderRefused>>,
+    },
+    /// Show everything as Prometheus metrics.
+    Metrics {
+        /// Takes the text.
+        reply: oneshot::Sender<String>,
+    },
     /// Read the configuration again and apply it.
     Reload {
+        /// Whether it has to be confirmed.
+        request: ReloadRequest,
         /// Takes what it came to.
         reply: oneshot::Sender<Result<ReloadReport, ReloadRefused>>,
+    },
+    /// Keep the configuration that waits for it.
+    Confirm {
+        /// Takes what was done, or why nothing.
+        reply: oneshot::Sender<Result<ConfirmReport, ReloadRefused>>,
+    },
+    /// Go back to the configuration before the one that waits for confirmation.
+    Rollback {
+        /// Takes what was done, or why nothing.
+        reply: oneshot::Sender<Result<ConfirmReport, ReloadRefused>>,
     },
     /// Stop the daemon.
     Stop {
@@ -54,6 +91,17 @@ pub enum Request {
         /// Takes the text.
         reply: oneshot::Sender<String>,
     },
+}
+
+/// Why an order was not carried out, one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRefused {
+    /// There is no such virtual service or real server.
+    #[error("{0}")]
+    Unknown(String),
+    /// It could not be carried out.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why a reload changed nothing.

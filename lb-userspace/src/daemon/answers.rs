@@ -56,7 +56,12 @@ impl Daemon {
                     }
                 });
             }
-            Request::Reload { reply } => drop(reply.send(self.reload().await)),
+            Request::Reload { request: _, reply } => drop(reply.send(self.reload().await)),
+            Request::Health { reply } => drop(reply),
+            Request::Events { query: _, reply } => drop(reply),
+            Request::Order { request: _, reply } => drop(reply),
+            Request::Metrics { reply } => drop(reply),
+            Request::Confirm { reply } | Request::Rollback { reply } => drop(reply),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
@@ -80,6 +85,7 @@ impl Daemon {
             path: self.options.config.display().to_string(),
             loaded_seconds_ago: (now - self.loaded).as_secs(),
             services: config.virtual_services.len() as u64,
+            confirm_within_seconds: None,
         };
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
         let interfaces = self.interfaces(&mut problems);

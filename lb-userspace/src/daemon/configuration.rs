@@ -82,7 +82,12 @@ impl Daemon {
         let warnings = warnings.iter().map(render).collect();
         let changes: Vec<String> = diff(self.control.config(), &config).iter().map(ToString::to_string).collect();
         if changes.is_empty() {
-            return Ok(ReloadReport { result: ReloadResult::Unchanged, changes, warnings });
+            return Ok(ReloadReport {
+                result: ReloadResult::Unchanged,
+                changes,
+                warnings,
+                confirm_within_seconds: None,
+            });
         }
         self.control
             .configure(config, Instant::now())
@@ -94,6 +99,6 @@ impl Daemon {
         let written = self.write_plan();
         self.plan_vips().await;
         attached.and(written).map_err(failed)?;
-        Ok(ReloadReport { result: ReloadResult::Applied, changes, warnings })
+        Ok(ReloadReport { result: ReloadResult::Applied, changes, warnings, confirm_within_seconds: None })
     }
 }

@@ -11,6 +11,15 @@ pub struct ErrorBody {
     pub error: String,
 }
 
+/// The body of `POST /v1/reload`; none means the defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Go back to the configuration before, unless confirmed (`POST /v1/confirm`) within so many seconds.
+    #[serde(default)]
+    pub confirm_within_seconds: Option<u64>,
+}
+
 words! {
     /// What a reload came to.
     ReloadResult {
@@ -30,6 +39,15 @@ pub struct ReloadReport {
     pub changes: Vec<String>,
     /// What the administrator should look at, one sentence each.
     pub warnings: Vec<String>,
+    /// It is rolled back unless it is confirmed within so many seconds; `None`: it stays.
+    pub confirm_within_seconds: Option<u64>,
+}
+
+/// The answer to `POST /v1/confirm` and `POST /v1/rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmReport {
+    /// What was done, one sentence.
+    pub sentence: String,
 }
 
 /// A configuration that cannot run; the one in force stays.

@@ -8,7 +8,10 @@
 
 mod connections;
 mod control;
+mod event;
+mod health;
 mod network;
+mod order;
 mod persistence;
 mod query;
 mod real_server;
@@ -20,9 +23,13 @@ mod tests;
 
 pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort};
 pub use control::{
-    ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadResult, StopReport, StopRequest,
+    ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
+    StopReport, StopRequest,
 };
+pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
+pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
+pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
 pub use persistence::{PersistenceList, PersistenceQuery, PersistenceRecord};
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer};

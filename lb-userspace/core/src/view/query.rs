@@ -2,6 +2,7 @@
 //! selection that every listing makes.
 
 use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
 
 use super::network::{Network, NetworkError};
 
@@ -28,6 +29,18 @@ pub enum QueryError {
     /// A limit that is no number, 0 or too large.
     #[error("limit `{0}` is not a number from 1 to {MAX_LIMIT}")]
     Limit(String),
+    /// A number that is none, or out of range.
+    #[error("{name} `{got}` is not a number from {least} to {most}")]
+    Number {
+        /// The parameter.
+        name: &'static str,
+        /// As given.
+        got: String,
+        /// The smallest it may be.
+        least: u64,
+        /// The largest it may be.
+        most: u64,
+    },
     /// A word outside its closed set.
     #[error("{name} `{got}` is not one of: {allowed}")]
     Word {
@@ -71,6 +84,12 @@ pub(super) fn limit(text: &str) -> Result<u32, QueryError> {
         Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
         _ => Err(QueryError::Limit(text.to_owned())),
     }
+}
+
+pub(super) fn number(name: &'static str, text: &str, range: RangeInclusive<u64>) -> Result<u64, QueryError> {
+    let (least, most) = (*range.start(), *range.end());
+    let parsed = text.parse().ok().filter(|number| range.contains(number));
+    parsed.ok_or_else(|| QueryError::Number { name, got: text.to_owned(), least, most })
 }
 
 pub(super) fn client(text: &str) -> Result<Network, QueryError> {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::order::Administration;
 use super::words::ServerState;
 use crate::config::model;
 
@@ -34,6 +35,12 @@ pub struct RealServer {
     pub since_seconds: u64,
     /// Clients whose persistence record names it.
     pub persistent_clients: u64,
+    /// What an administrator ordered; `None`: nothing.
+    pub administration: Option<Administration>,
+    /// Whether it is asked only when no other real server can.
+    pub backup: bool,
+    /// Whether the configuration names it no longer: it stays until its flows have ended.
+    pub leaving: bool,
     /// Where its packets leave; `None`: not resolved, or proxied.
     pub next_hop: Option<NextHop>,
 }
@@ -66,6 +73,9 @@ impl RealServer {
             reason: String::new(),
             since_seconds: 0,
             persistent_clients: 0,
+            administration: None,
+            backup: server.backup,
+            leaving: false,
             next_hop: None,
         }
     }

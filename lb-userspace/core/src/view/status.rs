@@ -40,6 +40,8 @@ pub struct Configuration {
     pub loaded_seconds_ago: u64,
     /// How many virtual services it has.
     pub services: u64,
+    /// It is rolled back unless it is confirmed within so many seconds; `None`: it stays.
+    pub confirm_within_seconds: Option<u64>,
 }
 
 words! {

@@ -34,6 +34,9 @@ fn server(state: ServerState, weight: u16) -> RealServer {
         reason: String::new(),
         since_seconds: 0,
         persistent_clients: 0,
+        administration: None,
+        backup: false,
+        leaving: false,
         next_hop: None,
     }
 }

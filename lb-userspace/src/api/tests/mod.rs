@@ -49,7 +49,12 @@ pub(crate) fn status() -> Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
         uptime_seconds: 7,
-        configuration: Configuration { path: "/etc/lb/lb.yaml".into(), loaded_seconds_ago: 7, services: 0 },
+        configuration: Configuration {
+            path: "/etc/lb/lb.yaml".into(),
+            loaded_seconds_ago: 7,
+            services: 0,
+            confirm_within_seconds: None,
+        },
         interfaces: vec![],
         virtual_services: vec![],
         counters: vec![],
@@ -162,7 +167,14 @@ async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<N
             Request::ClearPersistence { query, reply } => {
                 send(reply, records().filter(|record| query.matches(record)).count() as u64);
             }
-            Request::Reload { reply } => send(reply, reload(script.reload)),
+            Request::Reload { reply, .. } => send(reply, reload(script.reload)),
+            // Not asked by these tests yet.
+            Request::Health { .. }
+            | Request::Events { .. }
+            | Request::Order { .. }
+            | Request::Metrics { .. }
+            | Request::Confirm { .. }
+            | Request::Rollback { .. } => {}
             Request::Stop { reply, .. } => {
                 send(reply, ());
                 stop.notify_one();
@@ -186,6 +198,7 @@ fn reload(outcome: Reload) -> Result<ReloadReport, ReloadRefused> {
             result: ReloadResult::Applied,
             changes: vec!["virtual service HL7 is new".into()],
             warnings: vec![],
+            confirm_within_seconds: None,
         }),
         Reload::Invalid => Err(ReloadRefused::Invalid(lb_core::view::InvalidConfiguration {
             diagnostics: vec![serde_json::json!({"code": "E014", "line": 31})],

@@ -177,7 +177,8 @@ fn virtual_service() -> BoxedStrategy<VirtualService> {
             )
                 .prop_map(move |(head, middle, real_servers)| {
                     let (name, interface, ports, first, protocol, scheduler) = head;
-                    let (persistence, health_check, (connect, client, server), tls, fallback, (slow_start, cut)) = middle;
+                    let (persistence, health_check, (connect, client, server), tls, fallback, (slow_start, cut)) =
+                        middle;
                     let timeouts =
                         if layer_7 { Timeouts { connect, client, server } } else { parse::standard_timeouts() };
                     VirtualService {

@@ -19,6 +19,9 @@ pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: Server
         reason: reason.into(),
         since_seconds: 192,
         persistent_clients: 0,
+        administration: None,
+        backup: false,
+        leaving: false,
         next_hop: None,
     }
 }
@@ -73,7 +76,12 @@ pub(super) fn good_day() -> Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
         uptime_seconds: 273_840,
-        configuration: Configuration { path: "/etc/lb/lb.yaml".into(), loaded_seconds_ago: 723, services: 2 },
+        configuration: Configuration {
+            path: "/etc/lb/lb.yaml".into(),
+            loaded_seconds_ago: 723,
+            services: 2,
+            confirm_within_seconds: None,
+        },
         interfaces: vec![
             Interface { device: "eth0".into(), ifindex: 2, xdp: XdpAttachment::Native, state: LinkState::Up },
             Interface { device: "eth1".into(), ifindex: 3, xdp: XdpAttachment::Generic, state: LinkState::Up },

@@ -189,6 +189,7 @@ fn a_reload_and_a_stop_say_what_they_mean() {
         result: ReloadResult::Applied,
         changes: vec!["virtual service HL7 is new".into(), "HT2 of Harmonic_Traffic: weight 50, was 100".into()],
         warnings: vec!["the check of NFS uses port 111, the first one".into()],
+        confirm_within_seconds: None,
     };
     assert_eq!(
         render::reload(&report),
