@@ -28,7 +28,7 @@ mod socket;
 pub(crate) mod tests;
 
 pub use client::{Client, ClientError};
-pub use request::{Handle, ReloadRefused, Request, Unanswered};
+pub use request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
 pub use server::{Limits, Server};
 pub use socket::BindError;
 

@@ -124,12 +124,12 @@ impl Control {
             .map(|(identity, _)| identity.clone())
             .collect();
         for identity in done {
-            self.dismiss(&identity, false, "is gone: its last flow has ended".to_owned());
+            self.dismiss(&identity, false, "is gone: its last flow has ended");
         }
     }
 
     pub(super) fn leaver_failed(&mut self, identity: &ServerIdentity, reason: &str) {
-        self.dismiss(identity, true, format!("is gone, its flows are cut: {reason}"));
+        self.dismiss(identity, true, &format!("is gone, its flows are cut: {reason}"));
     }
 
     /// An order about a server that is not configured; `None`: there is no such server.
@@ -145,11 +145,11 @@ impl Control {
             return Some(Err(OrderError::Leaving { service: key.service.clone(), server: key.server.clone() }));
         }
         let sentence = format!("is gone, its flows are cut by order of {by}");
-        self.dismiss(&identity, true, sentence.clone());
+        self.dismiss(&identity, true, &sentence);
         Some(Ok(Ordered { changed: true, sentence }))
     }
 
-    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, what: String) {
+    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, what: &str) {
         self.leavers.remove(identity);
         self.dirty = true;
         self.unwatched = true;

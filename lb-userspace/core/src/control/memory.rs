@@ -12,12 +12,15 @@ use crate::tables::ServerKey;
 pub type Memories = BTreeMap<(ServerKey, IpAddr), Memory>;
 
 impl Control {
-    /// The health of each real server that is checked and has been up or down, if it is different from what was
-    /// last asked for here.
-    pub fn remember(&mut self, now: Instant) -> Option<Memories> {
-        if std::mem::replace(&mut self.remembered, true) {
-            return None;
-        }
+    /// Whether [`Self::remember`] would give something else than the last time.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.remembered
+    }
+
+    /// The health of each real server that is checked and has been up or down.
+    pub fn remember(&mut self, now: Instant) -> Memories {
+        self.remembered = true;
         let memory = |(key, known): (&ServerKey, &super::Known)| {
             let view = self.health.view(known.target?, now)?;
             let up = match view.state {
@@ -27,6 +30,6 @@ impl Control {
             };
             Some(((key.clone(), known.address()), Memory { up, since: view.since, last_good: view.last_good }))
         };
-        Some(self.servers.iter().filter_map(memory).collect())
+        self.servers.iter().filter_map(memory).collect()
     }
 }

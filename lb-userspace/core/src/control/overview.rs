@@ -74,8 +74,10 @@ impl Control {
             let mut real = RealServer::leaving(&identity.server, identity.address, identity.port);
             let measures = self.wanted.leaving.get(identity).and_then(|id| measured.get(id));
             count(&mut real, &measures.copied().unwrap_or_default());
-            real.reason =
-                format!("removed from the configuration; it goes when its {} connections have ended", real.connections);
+            real.reason = match real.connections {
+                1 => "removed from the configuration; it goes when its last connection has ended".to_owned(),
+                more => format!("removed from the configuration; it goes when its {more} connections have ended"),
+            };
             real.since_seconds = seconds(now, leaving.since);
             real.next_hop = self.next_hop(&leaving.known);
             real
