@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use lb_core::view::StopRequest;
+use lb_core::view::{ReloadRequest, StopRequest};
 
 use super::exit::Failure;
 use super::{output, render};
@@ -28,7 +28,7 @@ pub(super) async fn reload(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> Result<(), Failure> {
-    let answer = client.reload().await;
+    let answer = client.reload(ReloadRequest::default()).await;
     if args.json {
         match &answer {
             Ok(report) => output::json(out, report)?,

@@ -66,6 +66,7 @@ impl Failure {
             Self::Client(
                 ClientError::Broken(_)
                 | ClientError::TimedOut(_)
+                | ClientError::Stopping(_)
                 | ClientError::Refused(_)
                 | ClientError::Misunderstood(_),
             )
