@@ -74,6 +74,21 @@ pub enum ClientError {
     Misunderstood(String),
 }
 
+impl ClientError {
+    /// Whether the same question may be answered later: the daemon is starting, stopping or busy.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::NotRunning(_) | Self::Broken(_) | Self::TimedOut(_) | Self::Stopping(_) => true,
+            Self::NotPermitted(_)
+            | Self::NotReachable { .. }
+            | Self::Refused(_)
+            | Self::InvalidConfiguration(_)
+            | Self::Misunderstood(_) => false,
+        }
+    }
+}
+
 impl Client {
     /// A client of the daemon at `socket`; connects when it is asked something.
     #[must_use]

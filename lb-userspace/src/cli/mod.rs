@@ -9,6 +9,7 @@ mod connections;
 mod control;
 mod exit;
 mod filters;
+mod order;
 mod output;
 mod persistence;
 pub mod render;
@@ -26,6 +27,7 @@ use clap_complete::Shell;
 
 pub use exit::Exit;
 use exit::Failure;
+use lb_core::view::Order;
 pub use output::Terminal;
 
 use crate::api::{Client, DEFAULT_SOCKET};
@@ -54,6 +56,14 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Take a real server out of service gently: no new clients, the old ones stay.
+    Drain(order::Args),
+    /// Take a real server out of service at once: its flows and persistent clients are cut.
+    Halt(order::Args),
+    /// Bring a drained or halted real server back into service.
+    Online(order::Args),
+    /// Give a real server another share of new flows than configured.
+    Weight(order::WeightArgs),
     /// Say whether a configuration is valid, and everything that is wrong with it.
     Check(config::CheckArgs),
     /// Say what differs between two configurations, or between a file and what runs.
@@ -91,6 +101,10 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
+        Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
+        Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,
+        Command::Weight(args) => order::weight(&args, &client, out, err).await,
         Command::Reload(args) => control::reload(args, &client, out, err).await,
         Command::Stop(args) => control::stop(args, &client, out).await,
         Command::Completions { shell } => completions(shell, out),

@@ -39,6 +39,8 @@ use places::{Place, Problems};
 pub use reference::reference;
 pub use source::Source;
 use source::{SourceMap, Span};
+pub use values::{parse_duration, print_duration};
+pub use words::closest;
 
 /// A configuration that can be used.
 #[derive(Debug)]

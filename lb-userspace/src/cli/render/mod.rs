@@ -2,15 +2,17 @@
 
 mod human;
 mod listing;
+mod order;
 mod status;
 mod style;
 mod table;
 mod wrong;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use human::{age, count, cut_ports};
 pub use listing::{connections, persistence, reload, stop, warnings};
+pub use order::{left, order, order_warnings};
 pub use status::{Earlier, status, status_since};
 pub use style::clean_text;

@@ -5,7 +5,13 @@ use lb_core::view::{
     ServerState, Status, Table, VirtualService, XdpAttachment, service_state,
 };
 
-pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: ServerState, reason: &str) -> RealServer {
+pub(in crate::cli) fn server(
+    name: &str,
+    address: &str,
+    port: Option<u16>,
+    state: ServerState,
+    reason: &str,
+) -> RealServer {
     RealServer {
         name: name.into(),
         address: address.parse().unwrap(),
@@ -26,7 +32,7 @@ pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: Server
     }
 }
 
-pub(super) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<RealServer>) -> VirtualService {
+pub(in crate::cli) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<RealServer>) -> VirtualService {
     let (state, reason) = service_state(&real_servers);
     VirtualService {
         name: name.into(),
@@ -47,11 +53,11 @@ pub(super) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<
     }
 }
 
-pub(super) fn counter(reason: &str, action: CounterAction, packets: u64, help: &str) -> Counter {
+pub(in crate::cli) fn counter(reason: &str, action: CounterAction, packets: u64, help: &str) -> Counter {
     Counter { reason: reason.into(), action, packets, bytes: packets * 60, help: help.into() }
 }
 
-pub(super) fn good_day() -> Status {
+pub(in crate::cli) fn good_day() -> Status {
     let answered = "answered 200 OK in 3 ms";
     let mut traffic = service(
         "Harmonic_Traffic",
@@ -99,7 +105,7 @@ pub(super) fn good_day() -> Status {
     }
 }
 
-pub(super) fn bad_day() -> Status {
+pub(in crate::cli) fn bad_day() -> Status {
     let refused = "connection to 192.168.94.116:8443 refused; last good 2026-03-02 03:10:44 UTC";
     let mut status = good_day();
     let traffic = &mut status.virtual_services[0];
