@@ -14,7 +14,7 @@ use super::route::Refusal;
 use super::server::Limits;
 
 /// Below it nobody has time to look, above it nobody remembers.
-const CONFIRM_WITHIN_SECONDS: RangeInclusive<u64> = 5..=3600;
+pub const CONFIRM_WITHIN_SECONDS: RangeInclusive<u64> = 5..=3600;
 
 /// How an order is written.
 const ORDER: &str = "{\"service\": \"HL7\", \"server\": \"IMS1\", \"order\": \"drain\"}";

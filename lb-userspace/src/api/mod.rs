@@ -35,6 +35,7 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use body::CONFIRM_WITHIN_SECONDS;
 pub use client::{Client, ClientError};
 pub use request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
 pub use server::{Limits, Server};

@@ -7,8 +7,10 @@
 mod config;
 mod connections;
 mod control;
+mod events;
 mod exit;
 mod filters;
+mod health;
 mod order;
 mod output;
 mod persistence;
@@ -56,6 +58,10 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Show every health check: what it found, how fast, and its last probes.
+    Health(health::Args),
+    /// List what happened, one sentence each.
+    Events(events::Args),
     /// Take a real server out of service gently: no new clients, the old ones stay.
     Drain(order::Args),
     /// Take a real server out of service at once: its flows and persistent clients are cut.
@@ -74,6 +80,10 @@ pub enum Command {
     Schema,
     /// Apply the configuration file as it is now; established connections stay.
     Reload(control::ReloadArgs),
+    /// Keep the configuration that `reload --confirm` has put in force.
+    Confirm(control::ConfirmArgs),
+    /// Go back to the configuration before the one that waits to be confirmed.
+    Rollback(control::ConfirmArgs),
     /// Stop lbd; without --detach the kernel goes on forwarding layer 4 traffic.
     Stop(control::StopArgs),
     /// Print the completions of a shell, to be sourced or installed.
@@ -101,11 +111,15 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Health(args) => health::run(args, &client, terminal(), out).await,
+        Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,
         Command::Weight(args) => order::weight(&args, &client, out, err).await,
         Command::Reload(args) => control::reload(args, &client, out, err).await,
+        Command::Confirm(args) => control::confirm(args, client.confirm().await, out),
+        Command::Rollback(args) => control::confirm(args, client.rollback().await, out),
         Command::Stop(args) => control::stop(args, &client, out).await,
         Command::Completions { shell } => completions(shell, out),
     };

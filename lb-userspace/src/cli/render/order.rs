@@ -31,12 +31,13 @@ pub fn left(connections: u64, clients: u64) -> String {
 }
 
 /// `1 connection`, `1,204 connections`.
-pub(super) fn counted(number: u64, what: &str) -> String {
+#[must_use]
+pub fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// One line with a full stop.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let text = clean_line(text);
     if text.ends_with('.') { text } else { format!("{text}.") }
 }
