@@ -32,7 +32,7 @@ use exit::Failure;
 use lb_core::view::Order;
 pub use output::Terminal;
 
-use crate::api::{Client, DEFAULT_SOCKET};
+use crate::api::{Client, ClientError, DEFAULT_SOCKET};
 
 /// Looks after the load balancer on this machine.
 #[derive(Debug, Parser)]
@@ -72,7 +72,8 @@ pub enum Command {
     Weight(order::WeightArgs),
     /// Say whether a configuration is valid, and everything that is wrong with it.
     Check(config::CheckArgs),
-    /// Say what differs between two configurations, or between a file and what runs.
+    /// Say what differs between two configurations, or between a file and what runs, and which flows
+    /// that would touch.
     Diff(config::DiffArgs),
     /// Print the configuration.
     Config(config::ConfigArgs),
@@ -104,7 +105,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Diff(args) if !args.needs_running() => {
             return ended(config::compare(&args, None, terminal().colour, out, err));
         }
-        Command::Diff(args) => match client.effective_config().await {
+        Command::Diff(args) => match running(&client).await {
             Ok(running) => return ended(config::compare(&args, Some(&running), terminal().colour, out, err)),
             Err(error) => Err(error.into()),
         },
@@ -128,6 +129,13 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Ok(()) => Exit::Fine,
         Err(failure) => failure.report(err),
     }
+}
+
+/// What a file is compared with.
+async fn running(client: &Client) -> Result<config::Running, ClientError> {
+    let config = client.effective_config().await?;
+    // What differs is worth telling also when nobody says whom it touches.
+    Ok(config::Running { config, status: client.status().await.ok() })
 }
 
 /// The exit status of a command that needs no daemon.

@@ -15,6 +15,7 @@ pub mod diff;
 mod effective;
 mod environment;
 pub mod host;
+pub mod impact;
 mod merge;
 pub mod model;
 mod parse;
