@@ -9,6 +9,7 @@
 pub mod config;
 pub mod control;
 pub mod health;
+pub mod metrics;
 pub mod neighbour;
 pub mod schedule;
 pub mod tables;
