@@ -19,6 +19,7 @@
 
 mod answer;
 mod client;
+pub(crate) mod connections;
 mod request;
 mod route;
 mod server;
