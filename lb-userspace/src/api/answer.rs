@@ -72,6 +72,10 @@ async fn carry_out(
             // RFC 9512 registers the media type.
             Ok(response(StatusCode::OK, "application/yaml", text))
         }
+        Call::Metrics => {
+            let text = handle.ask(|reply| Request::Metrics { reply }).await?;
+            Ok(response(StatusCode::OK, lb_core::metrics::CONTENT_TYPE, text))
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |
 //! | POST | `/v1/stop` | [`lb_core::view::StopReport`] |
 //! | GET | `/v1/config` | the configuration in force with every default, YAML |
+//! | GET | `/metrics` | [`lb_core::metrics`], the text format of Prometheus |
 //!
 //! Whatever is not a success answers [`lb_core::view::ErrorBody`]. One connection carries one
 //! request, so that a client never holds a place it does not use.

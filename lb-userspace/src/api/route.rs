@@ -13,6 +13,7 @@ pub(super) enum Call {
     Reload,
     Stop,
     EffectiveConfig,
+    Metrics,
 }
 
 /// An answer that is not a success.
@@ -40,7 +41,7 @@ impl From<QueryError> for Refusal {
 /// What the request line asks for.
 pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Call, Refusal> {
     let allowed = match path {
-        "/v1/status" | "/v1/connections" | "/v1/config" => "GET",
+        "/v1/status" | "/v1/connections" | "/v1/config" | "/metrics" => "GET",
         "/v1/persistence" => "GET, DELETE",
         "/v1/reload" | "/v1/stop" => "POST",
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
@@ -52,6 +53,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("DELETE", "/v1/persistence") => return Ok(Call::ClearPersistence(PersistenceQuery::parse(query)?)),
         ("GET", "/v1/status") => Call::Status,
         ("GET", "/v1/config") => Call::EffectiveConfig,
+        ("GET", "/metrics") => Call::Metrics,
         ("POST", "/v1/reload") => Call::Reload,
         ("POST", "/v1/stop") => Call::Stop,
         _ => {

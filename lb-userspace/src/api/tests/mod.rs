@@ -172,9 +172,9 @@ async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<N
             Request::Health { .. }
             | Request::Events { .. }
             | Request::Order { .. }
-            | Request::Metrics { .. }
             | Request::Confirm { .. }
             | Request::Rollback { .. } => {}
+            Request::Metrics { reply } => send(reply, "lb_problems 0\n".to_owned()),
             Request::Stop { reply, .. } => {
                 send(reply, ());
                 stop.notify_one();

@@ -19,6 +19,7 @@ fn every_path_has_its_methods() {
         (Method::POST, "/v1/reload", None, Call::Reload),
         (Method::POST, "/v1/stop", None, Call::Stop),
         (Method::GET, "/v1/config", None, Call::EffectiveConfig),
+        (Method::GET, "/metrics", None, Call::Metrics),
     ];
     for (method, path, query, call) in cases {
         assert_eq!(route(&method, path, query), Ok(call), "{method} {path} {query:?}");
