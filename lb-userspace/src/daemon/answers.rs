@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lb_common::abi::{
     Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId, Ticks,
@@ -12,14 +12,19 @@ use lb_common::wire::protocol;
 use lb_core::config::effective;
 use lb_core::config::model::Config;
 use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::metrics;
 use lb_core::tables::expiry::elapsed;
-use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
+use lb_core::view::{
+    self, Configuration, Connection, Counter, CounterAction, HealthList, Network, PersistenceRecord, ReloadReport,
+    Status,
+};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Daemon, End};
-use crate::api::Request;
+use crate::api::{ReloadRefused, Request};
 use crate::dataplane::Error;
+use crate::metrics::process;
 
 impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) -> Option<End> {
@@ -56,11 +61,16 @@ impl Daemon {
                     }
                 });
             }
-            Request::Reload { request: _, reply } => drop(reply.send(self.reload().await)),
+            Request::Reload { request: _, reply } => drop(reply.send(self.counted_reload().await)),
             Request::Health { reply } => drop(reply),
             Request::Events { query: _, reply } => drop(reply),
             Request::Order { request: _, reply } => drop(reply),
-            Request::Metrics { reply } => drop(reply),
+            Request::Metrics { reply } => {
+                let (status, extra) = (self.status(), self.extra());
+                tokio::task::spawn_blocking(move || {
+                    let _ = reply.send(metrics::render(&status, &HealthList::default(), &extra));
+                });
+            }
             Request::Confirm { reply } | Request::Rollback { reply } => drop(reply),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
@@ -78,6 +88,38 @@ impl Daemon {
         End::Stop
     }
 
+    /// Sees to it that metrics are served where the configuration says.
+    pub(super) async fn serve_metrics(&mut self) {
+        let address = self.control.config().node.metrics_address;
+        self.endpoint.configure(address).await;
+    }
+
+    /// A reload, counted.
+    pub(super) async fn counted_reload(&mut self) -> Result<ReloadReport, ReloadRefused> {
+        let result = self.reload().await;
+        // Also after one that was not wholly carried out: the configuration may be the new one.
+        self.serve_metrics().await;
+        self.reloads.last_failed = result.is_err();
+        if result.is_ok() {
+            self.reloads.succeeded += 1;
+            self.reloads.last_success_at = unix_seconds();
+        } else {
+            self.reloads.failed += 1;
+        }
+        result
+    }
+
+    fn extra(&self) -> metrics::Extra {
+        let process = process().inspect_err(|error| debug!(%error, "the figures of the process cannot be read"));
+        metrics::Extra {
+            at: unix_seconds(),
+            reloads: self.reloads,
+            last_sweep: self.sweep_took,
+            events: Vec::new(),
+            process: process.ok(),
+        }
+    }
+
     fn status(&mut self) -> Status {
         let now = Instant::now();
         let config = self.control.config();
@@ -88,6 +130,7 @@ impl Daemon {
             confirm_within_seconds: None,
         };
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
+        problems.extend(self.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {
             problems.push(error.to_string());
@@ -299,6 +342,11 @@ impl Lister {
     fn seconds(&self, ticks: Ticks) -> u64 {
         (self.tick * ticks).as_secs()
     }
+}
+
+/// Since 1970-01-01 UTC; 0 on a machine whose clock is before that.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs())
 }
 
 fn node_name(config: &Config) -> String {

@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result};
 use lb_common::abi::ServerId;
 use lb_core::control::{Action, Control};
 use lb_core::health::Outcome;
+use lb_core::metrics::Reloads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ use tracing::{debug, error, info, warn};
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
+use crate::metrics::Endpoint;
 use crate::netlink::{self, Netlink};
 
 use interfaces::Device;
@@ -68,8 +70,13 @@ struct Daemon {
     prober: Prober,
     vips: Vips,
     inbox: Inbox,
+    /// Where metrics are served over TCP.
+    endpoint: Endpoint,
+    reloads: Reloads,
     /// What the last sweep found.
     swept: Swept,
+    /// How long it took.
+    sweep_took: Option<Duration>,
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
@@ -149,7 +156,10 @@ impl Daemon {
             prober: Prober::new(report_sender),
             vips: Vips::default(),
             inbox,
+            endpoint: Endpoint::new(request_sender.clone()),
+            reloads: Reloads { last_success_at: answers::unix_seconds(), ..Reloads::default() },
             swept: Swept::default(),
+            sweep_took: None,
             sweeping: None,
             next_sweep: now,
             retry: None,
@@ -165,6 +175,7 @@ impl Daemon {
             tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }
         daemon.plan_vips().await;
+        daemon.serve_metrics().await;
         info!(
             services = daemon.control.config().virtual_services.len(),
             interfaces = daemon.devices.len(),
@@ -183,10 +194,11 @@ impl Daemon {
         };
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
-        tokio::pin!(api);
+        let stopped = async { tokio::join!(api, self.endpoint.stop()) };
+        tokio::pin!(stopped);
         loop {
             tokio::select! {
-                _ = &mut api => break,
+                _ = &mut stopped => break,
                 Some(request) = self.inbox.requests.recv() => drop(request),
             }
         }
@@ -300,13 +312,20 @@ impl Daemon {
             Event::Kernel(netlink::Event::HostChanged) => {
                 self.reattach().await;
                 self.plan_vips().await;
+                self.serve_metrics().await;
             }
             Event::Kernel(netlink::Event::Stopped(error)) => {
                 return Some(End::Failed(anyhow::Error::new(error).context("the kernel reports no more changes")));
             }
-            Event::Swept(took, result) => self.swept(took, result),
+            Event::Swept(took, result) => {
+                self.swept(took, result);
+                // What is in the way of the metrics may be gone by now.
+                if self.endpoint.address().is_none() {
+                    self.serve_metrics().await;
+                }
+            }
             Event::Timeout => self.timeout(now),
-            Event::Reload => match self.reload().await {
+            Event::Reload => match self.counted_reload().await {
                 Ok(report) => info!(changes = report.changes.len(), "the configuration was read again"),
                 Err(refused) => warn!("the configuration stays as it is: {}", configuration::sentence(&refused)),
             },
@@ -353,6 +372,7 @@ impl Daemon {
         self.next_sweep = Instant::now() + SWEEP_PAUSE.max(took * SWEEP_SHARE);
         match result {
             Ok(swept) => {
+                self.sweep_took = Some(took);
                 self.control.counted(&swept.connections);
                 self.swept = swept;
             }
