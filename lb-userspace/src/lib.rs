@@ -7,4 +7,5 @@ pub mod config_files;
 pub mod daemon;
 pub mod dataplane;
 pub mod health;
+pub mod metrics;
 pub mod netlink;

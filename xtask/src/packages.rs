@@ -97,6 +97,7 @@ const SOFTWARE: &[Package] = &[
     program("iperf3", "iperf3"),
     program("python3", "python3"),
     library("python3-gi"),
+    library("python3-prometheus-client"),
     library("gir1.2-gst-rtsp-server-1.0"),
     library("gstreamer1.0-plugins-base"),
     library("gstreamer1.0-plugins-good"),

@@ -66,7 +66,7 @@ async fn carry_out(
         Call::Events(query) => Ok(success(&events(query, context).await?)),
         Call::Metrics => {
             let text = handle.ask(|reply| Request::Metrics { reply }).await?;
-            Ok(response(StatusCode::OK, METRICS, text))
+            Ok(response(StatusCode::OK, lb_core::metrics::CONTENT_TYPE, text))
         }
         Call::Order => Ok(success(&order(body, context, peer).await?)),
         Call::Reload => {
@@ -88,9 +88,6 @@ async fn carry_out(
         }
     }
 }
-
-/// The text format of Prometheus, as its documentation of exposition formats names it.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whoever waits gives way when the server stops: the end of the wait may be far.
 async fn events(query: EventsQuery, context: &Context) -> Result<Events, Refusal> {

@@ -17,7 +17,7 @@
 //! | POST | `/v1/confirm`, `/v1/rollback` | [`lb_core::view::ConfirmReport`]; 409 when nothing waits for it |
 //! | POST | `/v1/stop` | [`lb_core::view::StopReport`] |
 //! | GET | `/v1/config` | the configuration in force with every default, YAML |
-//! | GET | `/metrics` | everything counted, for Prometheus |
+//! | GET | `/metrics` | [`lb_core::metrics`], the text format of Prometheus |
 //!
 //! Whatever is not a success answers [`lb_core::view::ErrorBody`]. One connection carries one
 //! request, so that a client never holds a place it does not use; clients that wait for events have a
@@ -26,6 +26,7 @@
 mod answer;
 mod body;
 mod client;
+pub(crate) mod connections;
 mod peer;
 mod request;
 mod route;

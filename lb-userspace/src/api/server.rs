@@ -1,21 +1,18 @@
-//! The server: accepts, bounds and ends connections.
+//! The server of the API: its socket, its limits, who is asking.
 
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_core::view::MAX_WAIT_SECONDS;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::{debug, warn};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::answer::{Context, answer};
+use super::connections::{self, Listener};
 use super::peer::Peer;
 use super::request::{Handle, Request};
 use super::socket::{self, BindError, SocketFile};
@@ -51,24 +48,33 @@ impl Default for Limits {
             body_bytes: 16 * 1024,
             reply: Duration::from_secs(30),
             // The longest wait for events, the time to answer it, and the reading.
-            connection: Duration::from_secs(MAX_WAIT_SECONDS as u64 + 35),
+            connection: Duration::from_secs(u64::from(MAX_WAIT_SECONDS) + 35),
             stop: Duration::from_secs(5),
         }
     }
 }
 
-/// Bytes of a request line and its headers: far above a long query, and hyper's own minimum.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// Between attempts to accept while the system is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// The API server, listening but not yet answering.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    file: SocketFile,
+    socket: Socket,
     limits: Limits,
+}
+
+/// The socket and its name: the name goes first.
+#[derive(Debug)]
+struct Socket {
+    _file: SocketFile,
+    listener: UnixListener,
+}
+
+impl Listener for Socket {
+    type Stream = UnixStream;
+    const NAME: &'static str = "the API";
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
 }
 
 impl Server {
@@ -79,7 +85,7 @@ impl Server {
     /// Another daemon listens there, something else has the name, or the system refuses.
     pub fn bind(socket: &Path, limits: Limits) -> Result<Self, BindError> {
         let (listener, file) = socket::bind(socket)?;
-        Ok(Self { listener, file, limits })
+        Ok(Self { socket: Socket { _file: file, listener }, limits })
     }
 
     /// Answers clients until `stop` completes; then the socket goes, requests in hand are answered,
@@ -87,77 +93,20 @@ impl Server {
     ///
     /// The control loop has to read `requests` until this has returned.
     pub async fn serve(self, requests: mpsc::Sender<Request>, stop: impl Future<Output = ()>) {
-        let Self { listener, file, limits } = self;
+        let Self { socket, limits } = self;
         let handle = Handle::new(requests, limits.reply);
-        let places = Arc::new(Semaphore::new(limits.connections));
-        let (closing, closed) = watch::channel(false);
         let waiting = Arc::new(Semaphore::new(limits.waiting));
+        let (closing, closed) = watch::channel(false);
         let context = Context { handle, limits, waiting, closed };
-        let mut connections = JoinSet::new();
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                Some(_) = connections.join_next() => {}
-                (place, stream) = accept(&listener, &places) => {
-                    let context = context.clone();
-                    connections.spawn(async move {
-                        connection(stream, context).await;
-                        drop(place);
-                    });
-                }
-            }
-        }
-        drop(file);
-        drop(listener);
-        drop(context);
-        closing.send_replace(true);
-        let all_answered = async { while connections.join_next().await.is_some() {} };
-        if timeout(limits.stop, all_answered).await.is_err() {
-            debug!("clients of the API were cut off, they took too long");
-        }
-    }
-}
-
-async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, UnixStream) {
-    // The semaphore is never closed, so there always is a permit.
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (place, stream),
-            Err(error) => {
-                warn!(%error, "the API cannot accept a client");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn connection(stream: UnixStream, context: Context) {
-    let limits = context.limits;
-    let mut closed = context.closed.clone();
-    let peer = Peer::of(&stream);
-    let service = service_fn(move |request| answer(request, context.clone(), peer));
-    // A client that leaves ends the connection, and with it whatever waits for its answer: hyper closes
-    // when the client has closed its half (`half_close` is off).
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .keep_alive(false)
-        .header_read_timeout(limits.header_read)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let served = timeout(limits.connection, async {
-        tokio::select! {
-            served = &mut connection => return served,
-            _ = closed.wait_for(|closed| *closed) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        connection.await
-    });
-    match served.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a client of the API broke off"),
-        Err(_) => debug!("a client of the API took too long"),
+        let service_of = |stream: &UnixStream| {
+            let (context, peer) = (context.clone(), Peer::of(stream));
+            service_fn(move |request| answer(request, context.clone(), peer))
+        };
+        // Those who wait for events are told first, so that they end in time.
+        let stop = async {
+            stop.await;
+            closing.send_replace(true);
+        };
+        connections::attend(socket, limits, stop, service_of).await;
     }
 }

@@ -59,10 +59,10 @@ impl Daemon {
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
             Request::Order { request, reply } => drop(reply.send(self.order(request))),
+            Request::Metrics { reply } => self.render_metrics(reply),
             Request::Reload { request, reply } => drop(reply.send(self.reload(request).await)),
             Request::Confirm { reply } => drop(reply.send(self.confirm())),
             Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
-            Request::Metrics { reply } => drop(reply),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
@@ -79,7 +79,7 @@ impl Daemon {
         End::Stop
     }
 
-    fn status(&mut self) -> Status {
+    pub(super) fn status(&mut self) -> Status {
         let now = Instant::now();
         let config = self.control.config();
         let configuration = Configuration {
@@ -88,14 +88,10 @@ impl Daemon {
             services: config.virtual_services.len() as u64,
             confirm_within_seconds: self.trial.as_ref().map(|trial| trial.seconds_left(now)),
         };
-        let mut problems: Vec<String> = self
-            .problems
-            .values()
-            .chain(self.vips.problems.values())
-            .chain(&self.orders_problem)
-            .chain(&self.happenings.problem)
-            .cloned()
-            .collect();
+        let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
+        problems.extend(self.orders_problem.clone());
+        problems.extend(self.happenings.problem.clone());
+        problems.extend(self.metrics.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {
             problems.push(error.to_string());

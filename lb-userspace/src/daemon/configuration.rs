@@ -84,6 +84,9 @@ impl Daemon {
     /// running one stays. What came of it is told as an event.
     pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<ReloadReport, ReloadRefused> {
         let result = self.try_reload(request).await;
+        self.metrics.reloaded(result.is_ok());
+        // Also when nothing else has changed: what was in the way of the metrics may be gone.
+        self.serve_metrics().await;
         match &result {
             Ok(ReloadReport { result: ReloadResult::Unchanged, .. }) => {
                 self.told(
@@ -150,6 +153,7 @@ impl Daemon {
         let written = self.write_plan();
         self.keep_orders();
         self.plan_vips().await;
+        self.serve_metrics().await;
         let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
         attached.and(written).map_err(failed)
     }

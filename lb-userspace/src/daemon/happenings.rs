@@ -114,6 +114,7 @@ impl Daemon {
             Severity::Warning => warn!(service, server, by, kind = kind.word(), "{sentence}"),
             Severity::Info => info!(service, server, by, kind = kind.word(), "{sentence}"),
         }
+        self.metrics.happened(*kind, *severity);
         self.happenings.push(happening);
     }
 }

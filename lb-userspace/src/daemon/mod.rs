@@ -11,6 +11,7 @@ mod file;
 mod happenings;
 mod health;
 mod interfaces;
+mod metrics;
 mod numbers;
 mod options;
 mod orders;
@@ -39,6 +40,7 @@ use crate::netlink::{self, Netlink};
 use confirmation::Trial;
 use happenings::Happenings;
 use interfaces::Device;
+use metrics::Metrics;
 pub use options::Options;
 use vips::Vips;
 
@@ -79,6 +81,7 @@ struct Daemon {
     prober: Prober,
     vips: Vips,
     inbox: Inbox,
+    metrics: Metrics,
     /// What the last sweep found.
     swept: Swept,
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
@@ -174,6 +177,7 @@ impl Daemon {
             prober: Prober::new(report_sender),
             vips: Vips::default(),
             inbox,
+            metrics: Metrics::new(request_sender.clone()),
             swept: Swept::default(),
             sweeping: None,
             next_sweep: now,
@@ -194,6 +198,7 @@ impl Daemon {
             tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }
         daemon.plan_vips().await;
+        daemon.serve_metrics().await;
         daemon.keep_orders();
         daemon.tell_start(came_back);
         Ok((daemon, server, request_sender))
@@ -209,10 +214,11 @@ impl Daemon {
         };
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
-        tokio::pin!(api);
+        let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
+        tokio::pin!(stopped);
         loop {
             tokio::select! {
-                _ = &mut api => break,
+                _ = &mut stopped => break,
                 Some(request) = self.inbox.requests.recv() => drop(request),
             }
         }
@@ -343,11 +349,19 @@ impl Daemon {
             Event::Kernel(netlink::Event::HostChanged) => {
                 self.reattach().await;
                 self.plan_vips().await;
+                self.serve_metrics().await;
             }
             Event::Kernel(netlink::Event::Stopped(error)) => {
                 return Some(End::Failed(anyhow::Error::new(error).context("the kernel reports no more changes")));
             }
-            Event::Swept(took, result) => self.swept(took, result),
+            Event::Swept(took, result) => {
+                self.swept(took, result);
+                self.metrics.swept(took);
+                // What is in the way of the metrics may be gone by now.
+                if self.metrics.endpoint.address().is_none() {
+                    self.serve_metrics().await;
+                }
+            }
             Event::Timeout => self.timeout(now).await,
             // What came of it is told by the reload itself.
             Event::Reload => drop(self.reload(ReloadRequest::default()).await),

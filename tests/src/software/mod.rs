@@ -8,4 +8,5 @@ pub mod echo;
 pub mod ffmpeg;
 pub mod iperf;
 pub mod nginx;
+pub mod prometheus;
 pub mod rtsp;
