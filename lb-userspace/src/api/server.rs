@@ -51,7 +51,7 @@ impl Default for Limits {
             body_bytes: 16 * 1024,
             reply: Duration::from_secs(30),
             // The longest wait for events, the time to answer it, and the reading.
-            connection: Duration::from_secs(MAX_WAIT_SECONDS as u64 + 35),
+            connection: Duration::from_secs(u64::from(MAX_WAIT_SECONDS) + 35),
             stop: Duration::from_secs(5),
         }
     }
