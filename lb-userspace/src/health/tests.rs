@@ -226,7 +226,7 @@ impl Daemon {
         loop {
             while let Some(action) = self.health.poll_action() {
                 match action {
-                    Action::Probe { id, generation, address, check } => {
+                    Action::Probe { id, generation, address, check, .. } => {
                         self.bench.prober.probe(id, generation, address, check);
                     }
                     Action::Cancel { id, generation } => self.bench.prober.cancel(id, generation),
@@ -249,7 +249,8 @@ async fn the_machine_and_the_prober_notice_a_server_that_goes_and_comes_back() {
     let (listening, address) = listener().await;
     let mut daemon = Daemon { health: Health::new(1), bench: Bench::new() };
     let brisk = HealthCheck { interval: Duration::from_millis(5), ..check(Probe::Connect, Some(address.port())) };
-    let target = Target { id: A, address: IpAddr::from(Ipv4Addr::LOCALHOST), check: brisk };
+    let target =
+        Target { id: A, address: IpAddr::from(Ipv4Addr::LOCALHOST), check: brisk, subject: None, memory: None };
     daemon.health.handle(Input::Configure(vec![target]), Instant::now());
     assert_eq!(soon(daemon.transition()).await.to, State::Up);
 
