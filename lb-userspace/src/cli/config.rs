@@ -182,7 +182,7 @@ pub(super) fn compare(
     let status = running.filter(|_| args.needs_running()).and_then(|running| running.status.as_ref());
     let flows = LiveFlows::of(impact(&old, &new), status);
     if args.json {
-        json(out, &serde_json::json!({ "changes": changes, "live_flows": flows }))?;
+        json(out, &Difference { changes, live_flows: flows })?;
     } else if changes.is_empty() {
         writeln!(out, "nothing changes")?;
     } else {
@@ -242,6 +242,12 @@ struct Report {
     diagnostics: Vec<Diagnostic>,
     /// What it asks for and this version does not do, one sentence each.
     not_built: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Difference {
+    changes: Vec<Change>,
+    live_flows: LiveFlows,
 }
 
 fn with_host(loaded: Loaded) -> io::Result<(Config, Vec<Diagnostic>)> {

@@ -11,6 +11,7 @@ mod events;
 mod exit;
 mod filters;
 mod health;
+pub mod manual;
 mod order;
 mod output;
 mod persistence;
@@ -92,6 +93,9 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Write the manual pages, for a package.
+    #[command(hide = true)]
+    Manual(manual::Args),
 }
 
 /// Carries out a command: results go to `out`, which is what `terminal` describes, errors and
@@ -122,6 +126,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Confirm(args) => control::confirm(args, client.confirm().await, out),
         Command::Rollback(args) => control::confirm(args, client.rollback().await, out),
         Command::Stop(args) => control::stop(args, &client, out).await,
+        Command::Manual(args) => manual::run(&args, Cli::command()),
         Command::Completions { shell } => completions(shell, out),
     };
     let flushed = out.flush().map_err(Failure::Output);

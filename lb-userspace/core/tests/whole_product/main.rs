@@ -6,6 +6,7 @@
 
 mod changes;
 mod harmonic;
+mod impact;
 mod invariants;
 mod pacs;
 mod product;

@@ -62,7 +62,8 @@ impl LiveFlows {
 /// What a real server has, or all of a service together; nothing where lbd does not know them.
 fn live(touched: &Touched, status: &Status) -> Live {
     let services = status.virtual_services.iter().filter(|service| service.name == touched.service);
-    let servers = services.flat_map(|service| &service.real_servers);
+    // One that was removed before may have the name of one that is there.
+    let servers = services.flat_map(|service| &service.real_servers).filter(|server| !server.leaving);
     let meant = servers.filter(|server| touched.server.as_ref().is_none_or(|name| server.name == *name));
     meant.fold(Live { connections: 0, persistent_clients: 0 }, |sum, server| Live {
         connections: sum.connections + server.connections,

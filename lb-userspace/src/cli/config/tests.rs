@@ -20,14 +20,15 @@ struct Ended {
 }
 
 fn lbctl(arguments: &[&str], running: Option<&str>) -> Ended {
-    lbctl_beside(arguments, running.map(|config| Running { config: config.to_owned(), status: None }))
+    let running = running.map(|config| Running { config: config.to_owned(), status: None });
+    lbctl_beside(arguments, running.as_ref())
 }
 
-fn lbctl_beside(arguments: &[&str], running: Option<Running>) -> Ended {
+fn lbctl_beside(arguments: &[&str], running: Option<&Running>) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let outcome = match Lbctl::try_parse_from(["lbctl"].iter().chain(arguments)).unwrap() {
         Lbctl::Check(args) => check(&args, false, &mut out, &mut err),
-        Lbctl::Diff(args) => compare(&args, running.as_ref(), false, &mut out, &mut err),
+        Lbctl::Diff(args) => compare(&args, running, false, &mut out, &mut err),
         Lbctl::Config(args) => config(&args, false, &mut out, &mut err),
         Lbctl::Schema => schema(&mut out),
     };
@@ -152,14 +153,14 @@ fn live_flows_are_told_beforehand_with_their_number() {
     let text = fs::read_to_string(example("insignia")).unwrap();
     let server = text.lines().find(|line| line.contains("name: DS2")).unwrap();
     let file = Written::new("live", &text.replace(server, ""));
-    let ended = lbctl_beside(&["diff", file.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", file.path()], Some(&insignia_with(14, 3)));
     let (_, flows) = ended.out.split_once("\n\n").unwrap();
     assert_eq!(
         flows,
         "Live flows:\n  - DS_DICOM/DS2 is removed: its 14 connections finish first (on_removal: drain), 3 persistent \
          clients move\n"
     );
-    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(&insignia_with(14, 3)));
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(json["changes"][0]["kind"], "removed");
     let flows = &json["live_flows"];
@@ -168,7 +169,7 @@ fn live_flows_are_told_beforehand_with_their_number() {
 
     // The counts of all real servers are those of their service.
     let elsewhere = Written::new("moved", &text.replace("172.26.11.70", "172.26.11.71"));
-    let ended = lbctl_beside(&["diff", elsewhere.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", elsewhere.path()], Some(&insignia_with(14, 3)));
     assert!(ended.out.contains("its 28 connections are cut"), "{}", ended.out);
 }
 
@@ -176,9 +177,9 @@ fn live_flows_are_told_beforehand_with_their_number() {
 fn a_change_that_touches_no_flow_says_so() {
     let text = fs::read_to_string(example("insignia")).unwrap();
     let file = Written::new("harmless", &text.replace("weight: 100}", "weight: 7}"));
-    let ended = lbctl_beside(&["diff", file.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", file.path()], Some(&insignia_with(14, 3)));
     assert!(ended.out.ends_with("\n\nNo live flow is touched.\n"), "{}", ended.out);
-    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(&insignia_with(14, 3)));
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(json["live_flows"]["touched"][0]["touch"], "share");
 }
@@ -188,7 +189,7 @@ fn two_files_are_not_what_runs() {
     let text = fs::read_to_string(example("insignia")).unwrap();
     let server = text.lines().find(|line| line.contains("name: DS2")).unwrap();
     let file = Written::new("two", &text.replace(server, ""));
-    let ended = lbctl_beside(&["diff", &example("insignia"), file.path()], Some(insignia_with(14, 3)));
+    let ended = lbctl_beside(&["diff", &example("insignia"), file.path()], Some(&insignia_with(14, 3)));
     assert!(ended.out.contains("was not asked") && !ended.out.contains("14"), "{}", ended.out);
 }
 

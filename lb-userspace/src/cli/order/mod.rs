@@ -79,6 +79,11 @@ struct Outcome {
     wait: Option<Waited>,
 }
 
+#[derive(Serialize)]
+struct Outcomes<'o> {
+    orders: &'o [Outcome],
+}
+
 pub(super) async fn run(
     args: &Args,
     order: Order,
@@ -180,7 +185,7 @@ fn say(outcome: &Outcome, out: &mut impl Write, err: &mut impl Write) -> Result<
 
 fn finish(outcomes: &[Outcome], json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if json {
-        output::json(out, &serde_json::json!({ "orders": outcomes }))?;
+        output::json(out, &Outcomes { orders: outcomes })?;
     }
     let missed = |outcome: &Outcome| outcome.error.is_some() || outcome.wait.as_ref().is_some_and(|wait| !wait.reached);
     if outcomes.iter().any(missed) { Err(Failure::Said) } else { Ok(()) }

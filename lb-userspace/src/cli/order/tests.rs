@@ -131,6 +131,8 @@ fn what_is_waited_for_is_known_when_it_is_seen() {
     status.virtual_services.remove(1);
     let Judged::Ended(waited) = judge(Goal::Drained, &target(Up), &status) else { panic!("it waits for ever") };
     assert_eq!((waited.reached, waited.sentence.as_str()), (false, "HL7/IMS1 is not configured any more"));
+    let Judged::Ended(waited) = judge(Goal::Halted, &target(Up), &status) else { panic!("it waits for ever") };
+    assert_eq!((waited.reached, waited.sentence.as_str()), (true, "HL7/IMS1 is gone"));
 }
 
 /// Gives one overview after another, the last one again and again. `None`: lbd does not answer.

@@ -74,7 +74,11 @@ pub(super) fn judge(goal: Goal, target: &Target, status: &Status) -> Judged {
     let name = target.name();
     let ended = |reached, rest: &str| Judged::Ended(Waited { reached, sentence: format!("{name} {rest}") });
     let Some(server) = server_of(status, target) else {
-        return ended(false, "is not configured any more");
+        return match goal {
+            // One that was removed from the configuration goes with its last flow.
+            Goal::Halted => ended(true, "is gone"),
+            Goal::Drained | Goal::Online => ended(false, "is not configured any more"),
+        };
     };
     let (ordered, by) = match &server.administration {
         Some(administration) => (administration.state, format!(" by {}", administration.by)),

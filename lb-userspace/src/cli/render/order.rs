@@ -8,7 +8,8 @@ use super::style::clean_line;
 /// What was done.
 #[must_use]
 pub fn order(report: &OrderReport) -> String {
-    format!("{}\n", sentence(&report.sentence))
+    let name = clean_line(&format!("{}/{}", report.service, report.server));
+    format!("{name}: {}\n", sentence(&report.sentence))
 }
 
 /// What the administrator should know.

@@ -171,17 +171,23 @@ fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, 
 
 /// What an administrator did, what the configuration says, and what the check says.
 fn reason(server: &RealServer, now: u64) -> String {
-    let mut parts = Vec::new();
     if server.leaving {
-        parts.push(format!("removed, {}", left(server.connections, server.persistent_clients)));
+        // Nobody checks it any more.
+        return format!("removed, {}", left(server.connections, server.persistent_clients));
     }
+    let mut parts = Vec::new();
+    let mut found = server.reason.as_str();
     if let Some(administration) = &server.administration {
         parts.extend(ordered(server, administration, now));
+        // The daemon says what was ordered as well, but not by whom and when.
+        if let Some(rest) = found.strip_prefix(administration.state.word()) {
+            found = rest.trim_start_matches("; ");
+        }
     }
     if server.backup {
         parts.push("backup".to_owned());
     }
-    parts.push(server.reason.clone());
+    parts.push(found.to_owned());
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
 }
@@ -192,7 +198,6 @@ fn ordered(server: &RealServer, administration: &Administration, now: u64) -> Ve
     let who = format!("by {by} {} ago", age(now.saturating_sub(*at)));
     let weight = weight.map(|weight| format!("weight {weight} instead of the configured one"));
     let state = match state {
-        AdministrativeState::Drained if server.leaving => Some(format!("drained {who}")),
         AdministrativeState::Drained => {
             Some(format!("drained {who}, {}", left(server.connections, server.persistent_clients)))
         }

@@ -49,7 +49,7 @@ async fn each_command_is_an_order_with_a_name() {
     for (arguments, order) in cases {
         let (exit, out, err) = lbctl(&daemon.socket, arguments).await;
         assert_eq!((exit, out.lines().count()), (Exit::Fine, 1), "{arguments:?}: {out}{err}");
-        assert!(out.starts_with(&format!("{order:?} by ")), "{out}");
+        assert!(out.starts_with(&format!("HL7/IMS1: {order:?} by ")), "{out}");
         assert_eq!(err, "warning: nobody is left to take new clients of HL7\n");
         let request = orders.lock().unwrap().pop().unwrap();
         assert_eq!((request.service.as_str(), request.server.as_str(), request.order), ("HL7", "IMS1", *order));

@@ -212,6 +212,32 @@ async fn completions_need_no_daemon() {
     }
 }
 
+#[tokio::test]
+async fn each_command_that_is_shown_has_a_manual_page() {
+    let directory = Directory::new();
+    let pages = directory.socket().with_file_name("man");
+    let (exit, out, err) = lbctl(&directory.socket(), &["manual", "--directory", pages.to_str().unwrap()]).await;
+    assert_eq!((exit, out.as_str(), err.as_str()), (Exit::Fine, "", ""));
+    let mut written: Vec<String> =
+        std::fs::read_dir(&pages).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    written.sort();
+    let shown = Cli::command();
+    let mut wanted: Vec<String> = shown
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(|command| format!("lbctl-{}.1", command.get_name()))
+        .chain(
+            ["lbctl.1", "lbctl-config-show.1", "lbctl-persistence-clear.1", "lbctl-persistence-list.1"].map(Into::into),
+        )
+        .collect();
+    wanted.sort();
+    assert_eq!(written, wanted);
+    let drain = std::fs::read_to_string(pages.join("lbctl-drain.1")).unwrap();
+    for text in ["\\-\\-wait", "SERVICE/SERVER", "\\-\\-socket", ".TH lbctl-drain 1"] {
+        assert!(drain.contains(text), "{text} is missing in\n{drain}");
+    }
+}
+
 /// A pipe whose reader has gone.
 struct Closed(io::ErrorKind);
 

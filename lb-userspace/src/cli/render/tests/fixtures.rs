@@ -112,8 +112,8 @@ pub(in crate::cli) fn bad_day() -> Status {
     traffic.real_servers = vec![
         server("HT1", "192.168.94.115", None, ServerState::Up, "answered 200 OK in 3 ms"),
         server("HT2", "192.168.94.116", None, ServerState::Down, refused),
-        server("HT3", "192.168.94.117", None, ServerState::Draining, "answered 200 OK in 3 ms"),
-        server("HT4", "192.168.94.118", None, ServerState::Halted, "answered 200 OK in 3 ms"),
+        server("HT3", "192.168.94.117", None, ServerState::Draining, "drained; answered 200 OK in 3 ms"),
+        server("HT4", "192.168.94.118", None, ServerState::Halted, "halted"),
         server("HT5", "192.168.94.119", None, ServerState::Checking, "1 of 2 checks passed"),
     ];
     order(&mut traffic.real_servers[2], AdministrativeState::Drained, None, 192);

@@ -8,13 +8,13 @@
 //! (`tables::ids`). A flow is found before its service is (`datapath::flow`), so a port that is no
 //! longer served refuses new flows, and those it has go on until they end.
 
-use std::fmt::Write as _;
+mod sentence;
 
 use serde::Serialize;
 
-use super::model::{Config, OnRemoval, PortRange, Protocol, RealServer, VirtualService};
-use super::values::print_duration;
-use super::words::Word;
+use crate::config::model::{Config, OnRemoval, PortRange, Protocol, RealServer, VirtualService};
+use crate::config::values::print_duration;
+use crate::config::words::Word;
 
 /// A virtual service or real server that a reload would touch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -284,108 +284,5 @@ impl Touched {
             Some(server) => format!("{}/{server}", self.service),
             None => self.service.clone(),
         }
-    }
-
-    /// What it means, one sentence; `live` is what the server, or the service, has now, where that is
-    /// known.
-    #[must_use]
-    pub fn sentence(&self, live: Option<Live>) -> String {
-        let name = self.name();
-        let mut text = match &self.touch {
-            Touch::ServiceRemoved { on_removal } | Touch::ServerRemoved { on_removal } => {
-                format!("{name} is removed: {}", self.leaving(*on_removal, live))
-            }
-            Touch::ServerMoved { from, to, on_removal } => {
-                format!("{name} moves from {from} to {to}: {}", self.leaving(*on_removal, live))
-            }
-            Touch::AddressChanged { from, to } => match self.flows {
-                Flows::Cut => format!("{name} moves from {from} to {to}: {}", cut(live)),
-                Flows::Stay | Flows::Finish => format!(
-                    "{name} moves from {from} to {to}: {}, as another service keeps {from}",
-                    until_they_end(live)
-                ),
-            },
-            Touch::ModeChanged { from, to } => format!("{name} changes from {from} to {to}: {}", cut(live)),
-            Touch::PortsClosed { ports } => format!(
-                "{name} no longer answers on port {ports}: flows there go on until they end, new ones get no answer{}",
-                of_all(live)
-            ),
-            Touch::ProtocolClosed { protocol } => format!(
-                "{name} no longer answers {protocol}: flows there go on until they end, new ones get no answer{}",
-                of_all(live)
-            ),
-            Touch::PersistenceEnded => format!("{name} no longer keeps clients on their real servers"),
-            Touch::PersistenceRegrouped => format!("{name} tells its clients apart in another way"),
-            Touch::PersistenceTime { timeout } => format!("{name} keeps clients for {timeout}; nobody moves"),
-            Touch::Scheduling => format!("{name} places new flows by another rule; no flow is touched"),
-            Touch::Share => format!("{name} gets another share of new flows; no flow is touched"),
-            Touch::Check => format!("{name} is checked in another way; no flow is touched while the check succeeds"),
-        };
-        let joint = if self.flows == Flows::Stay { ": " } else { ", " };
-        match self.clients {
-            Clients::Stay => {}
-            Clients::Move => drop(write!(text, "{joint}{}", clients(live, "moves", "move"))),
-            Clients::Forgotten => drop(write!(text, "{joint}{}", clients(live, "is forgotten", "are forgotten"))),
-        }
-        text
-    }
-
-    fn leaving(&self, on_removal: OnRemoval, live: Option<Live>) -> String {
-        let word = match on_removal {
-            OnRemoval::Drain => "drain",
-            OnRemoval::Cut => "cut",
-        };
-        match (live.map(|live| live.connections), on_removal) {
-            (Some(0), _) => "it has no connection".to_owned(),
-            (Some(1), OnRemoval::Drain) => format!("its 1 connection finishes first (on_removal: {word})"),
-            (_, OnRemoval::Drain) => format!("{} finish first (on_removal: {word})", its(live)),
-            (_, OnRemoval::Cut) => format!("{} (on_removal: {word})", cut(live)),
-        }
-    }
-}
-
-/// `its 14 connections`.
-fn its(live: Option<Live>) -> String {
-    match live.map(|live| live.connections) {
-        None => "its connections".to_owned(),
-        Some(1) => "its 1 connection".to_owned(),
-        Some(connections) => format!("its {connections} connections"),
-    }
-}
-
-/// `its 14 connections are cut`.
-fn cut(live: Option<Live>) -> String {
-    match live.map(|live| live.connections) {
-        Some(0) => "it has no connection".to_owned(),
-        Some(1) => "its 1 connection is cut".to_owned(),
-        _ => format!("{} are cut", its(live)),
-    }
-}
-
-fn until_they_end(live: Option<Live>) -> String {
-    match live.map(|live| live.connections) {
-        Some(0) => "it has no connection".to_owned(),
-        Some(1) => "its 1 connection goes on until it ends".to_owned(),
-        _ => format!("{} go on until they end", its(live)),
-    }
-}
-
-/// Flows are counted by server and not by port.
-fn of_all(live: Option<Live>) -> String {
-    match live.map(|live| live.connections) {
-        None => String::new(),
-        Some(0) => " (it has no connection)".to_owned(),
-        Some(1) => " (it has 1 connection in all)".to_owned(),
-        Some(connections) => format!(" (it has {connections} connections in all)"),
-    }
-}
-
-/// `3 persistent clients move`, or whatever they do.
-fn clients(live: Option<Live>, does: &str, they_do: &str) -> String {
-    match live.map(|live| live.persistent_clients) {
-        None => format!("its persistent clients {they_do}"),
-        Some(0) => "it has no persistent client".to_owned(),
-        Some(1) => format!("1 persistent client {does}"),
-        Some(clients) => format!("{clients} persistent clients {they_do}"),
     }
 }
