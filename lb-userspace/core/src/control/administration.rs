@@ -106,9 +106,10 @@ impl Control {
     }
 
     /// Whether a drained server has nobody left; told once.
-    pub(super) fn look_after_drain(&mut self, key: &ServerKey, connections: u64, clients: u64) {
+    pub(super) fn look_after_drain(&mut self, key: &ServerKey, left: u64, counted_from: Instant) {
         let Some(known) = self.servers.get_mut(key) else { return };
-        if known.admin() != Admin::Drained || known.drained || connections > 0 || clients > 0 {
+        let waits = known.admin() == Admin::Drained && !known.drained;
+        if !waits || left > 0 || counted_from <= known.admin_since {
             return;
         }
         known.drained = true;

@@ -1,5 +1,6 @@
 //! Control in virtual time, as the daemon drives it: see [`site::Site`].
 
+mod administration;
 mod health;
 mod hops;
 mod reload;
