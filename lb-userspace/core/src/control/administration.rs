@@ -69,7 +69,9 @@ impl Control {
         now: Instant,
     ) -> Result<Ordered, OrderError> {
         if !self.is_real_server(key) {
-            return self.order_leaver(key, order, by).ok_or_else(|| self.unknown(key))?;
+            let came_to = self.order_leaver(key, order, by).ok_or_else(|| self.unknown(key))?;
+            self.pump(now);
+            return came_to;
         }
         let Some(known) = self.servers.get_mut(key) else { return Err(self.unknown(key)) };
         let (state, weight) = match &known.order {

@@ -237,6 +237,7 @@ impl Control {
 
     /// Takes over what the inner machines say.
     fn pump(&mut self, now: Instant) {
+        self.note_written(now);
         while let Some(action) = self.health.poll_action() {
             match action {
                 health::Action::Probe { id, generation, address, check, subject } => {
@@ -302,6 +303,7 @@ impl Control {
         counted_from: Instant,
         now: Instant,
     ) {
+        self.note_written(now);
         let count = |counts: &BTreeMap<ServerId, u64>, id| counts.get(id).copied().unwrap_or(0);
         let mut left = Vec::new();
         for (key, id) in &self.wanted.server_numbers {

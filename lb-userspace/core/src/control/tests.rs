@@ -3,12 +3,13 @@
 mod administration;
 mod health;
 mod hops;
+mod leaving;
 mod reload;
 mod restart;
 mod site;
 mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate as lb;
 use crate::tables::{ServerKey, TableOp, consistent, schedulable};
