@@ -171,6 +171,7 @@ impl Control {
                 known.adopt(hop.clone());
             }
             known.describe(described, now);
+            known.slow_start.advance(now);
             if known.order.as_ref() != orders.get(&key) {
                 known.ordered(orders.get(&key).cloned(), now);
             }

@@ -6,7 +6,9 @@ mod hops;
 mod leaving;
 mod reload;
 mod restart;
+mod sharing;
 mod site;
+mod slow_start;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};

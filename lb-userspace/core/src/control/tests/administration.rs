@@ -195,7 +195,7 @@ fn orders_survive_a_reload_and_a_restart() {
         let halted = site.id("web", "a");
         let written = servers_in(&site.plans.concat());
         assert!(written.iter().all(|id| *id == halted), "only the next hop of {halted} is looked up: {written:?}");
-        assert_eq!(site.control.installed(), &before);
+        assert!(*site.control.installed() == before, "the tables have changed");
         assert_eq!((site.entry("web", "b"), site.entry("syslog", "d").weight), (b, 10));
     }
 }

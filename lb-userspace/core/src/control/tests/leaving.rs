@@ -466,10 +466,10 @@ fn a_restart_goes_on_with_those_who_leave_if_their_service_stays() {
         }
         site.start();
         site.run(SECONDS(5));
-        assert_eq!(site.control.installed(), &before, "memory: {with_memory}");
+        assert!(*site.control.installed() == before, "memory: {with_memory}");
         assert_eq!(site.control.wanted().leaving, BTreeMap::from([(identity("web", "b", "10.0.0.2"), b)]));
         site.walk(&[(b, 1)]);
-        assert_eq!(site.control.installed(), &before);
+        assert!(*site.control.installed() == before, "the tables have changed");
         site.walk(&[]);
         assert_eq!(state(&site.installed(b)), ServerState::Down);
     }
@@ -544,7 +544,7 @@ fn a_refused_configuration_lets_nobody_leave() {
         (0..20).map(|i| crate::config::model::PortRange { first: 10_000 + 10 * i, last: 10_005 + 10 * i }).collect();
     site.try_reload(config).expect_err("20 ranges do not fit");
     site.run(SECONDS(5));
-    assert_eq!(site.control.installed(), &before);
+    assert!(*site.control.installed() == before, "the tables have changed");
     assert_eq!(site.notices, Vec::new());
 }
 
