@@ -7,10 +7,13 @@
 mod changes;
 mod harmonic;
 mod invariants;
+mod orders;
 mod pacs;
 mod product;
+mod removal;
 #[path = "../../src/control/tests/site.rs"]
 #[expect(dead_code, reason = "control's own tests use all of it")]
 mod site;
+mod slow_start;
 
 use lb_core as lb;

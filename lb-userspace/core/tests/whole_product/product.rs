@@ -12,7 +12,7 @@ use lb_core::config::model::{Fallback, Protocol, VirtualService};
 use lb_core::control::{Measured, ServerMeasures};
 use lb_core::tables::expiry::Verdict as Fate;
 use lb_core::tables::{FALLBACK, ServerKey, TableOp};
-use lb_core::view::{self, ServerState};
+use lb_core::view::{self, Order, ServerState};
 
 use super::site::{Answer, DEVICE, DEVICE_MAC, Site, ip, mac};
 
@@ -72,6 +72,12 @@ impl Product {
         self.site.reload(yaml);
         self.write();
         self.wait(2);
+    }
+
+    /// An administrator orders.
+    pub(super) fn order(&mut self, service: &str, server: &str, order: Order) {
+        self.site.order(service, server, order);
+        self.write();
     }
 
     /// The real server fails its checks, and the daemon has noticed; nothing was swept yet.
@@ -158,17 +164,36 @@ impl Product {
         assert_eq!(verdict.action, Action::Redirect(DEVICE));
         assert_eq!(after[12..], before[12..], "direct routing rewrites the MAC addresses only");
         assert_eq!(after[6..12], DEVICE_MAC);
-        let service = self.service(to, proto).expect("only packets of a service are forwarded");
-        if let Some(Fallback::Server { address, .. }) = &service.fallback
+        let service = self.service(to, proto);
+        let fallback = service.and_then(|service| service.fallback.as_ref());
+        if let Some(Fallback::Server { address, .. }) = fallback
             && after[..6] == mac(*address)
         {
             return FALLBACK.to_owned();
         }
-        let real = service.real_servers.iter().find(|real| after[..6] == mac(real.address));
-        let real = real.unwrap_or_else(|| panic!("{:x?} is nobody of {}", &after[..6], service.name));
-        let state = self.server(&service.name, &real.name).state;
-        assert_eq!(state, ServerState::Up, "{} of {} got a frame", real.name, service.name);
+        let reals = service.map_or(&[][..], |service| &service.real_servers[..]);
+        let Some((service, real)) = service.zip(reals.iter().find(|real| after[..6] == mac(real.address))) else {
+            return self.leaver(&after[..6], verdict);
+        };
+        // A name can be there twice: one that leaves, and one with another address.
+        let rows = self.status(&service.name).real_servers;
+        let state = rows.iter().find(|row| row.name == real.name && !row.leaving).map(|row| row.state);
+        let takes = match state {
+            Some(ServerState::Up) => true,
+            Some(ServerState::Draining) => !placed(verdict.reason),
+            _ => false,
+        };
+        assert!(takes, "{} of {} is {state:?} and got a frame: {:?}", real.name, service.name, verdict.reason);
         real.name.clone()
+    }
+
+    /// The server of an old flow, which the configuration names no longer.
+    fn leaver(&self, mac_address: &[u8], verdict: Verdict) -> String {
+        let leaving = &self.site.control.wanted().leaving;
+        let there = leaving.keys().find(|of| mac_address == mac(of.address));
+        let leaver = there.unwrap_or_else(|| panic!("{mac_address:x?} is nobody: {:?}", verdict.reason));
+        assert!(!placed(verdict.reason), "{} leaves and got a new flow: {:?}", leaver.server, verdict.reason);
+        leaver.server.clone()
     }
 
     /// The service of the configuration that a packet is for.
@@ -252,6 +277,11 @@ impl Product {
         let id = self.site.control.wanted().server_numbers[&key];
         lb_common::datapath::Tables::connections(&self.tables, id)
     }
+}
+
+/// Whether somebody was chosen for a flow that nobody remembers.
+fn placed(reason: Reason) -> bool {
+    matches!(reason, Reason::Scheduled | Reason::Resumed | Reason::Untracked)
 }
 
 /// One operation, as the daemon's shell writes it to the kernel.
