@@ -15,5 +15,6 @@ mod removal;
 #[expect(dead_code, reason = "control's own tests use all of it")]
 mod site;
 mod slow_start;
+mod storm;
 
 use lb_core as lb;

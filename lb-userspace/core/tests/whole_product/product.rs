@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_common::abi::{FlowState, ServiceMode};
+use lb_common::abi::{Address, FlowKey, FlowState, ServiceMode};
 use lb_common::datapath::{Action, Kind, Reason, Verdict, forward};
 use lb_common::testing::{MemPacket, MemTables, PacketBuilder};
 use lb_common::wire::{protocol, tcp};
 use lb_core::config::model::{Fallback, Protocol, VirtualService};
 use lb_core::control::{Measured, ServerMeasures};
 use lb_core::tables::expiry::Verdict as Fate;
-use lb_core::tables::{FALLBACK, ServerKey, TableOp};
+use lb_core::tables::{FALLBACK, ServerIdentity, ServerKey, TableOp};
 use lb_core::view::{self, Order, ServerState};
 
 use super::site::{Answer, DEVICE, DEVICE_MAC, Site, ip, mac};
@@ -171,29 +171,25 @@ impl Product {
         {
             return FALLBACK.to_owned();
         }
-        let reals = service.map_or(&[][..], |service| &service.real_servers[..]);
-        let Some((service, real)) = service.zip(reals.iter().find(|real| after[..6] == mac(real.address))) else {
-            return self.leaver(&after[..6], verdict);
-        };
-        // A name can be there twice: one that leaves, and one with another address.
-        let rows = self.status(&service.name).real_servers;
-        let state = rows.iter().find(|row| row.name == real.name && !row.leaving).map(|row| row.state);
-        let takes = match state {
-            Some(ServerState::Up) => true,
-            Some(ServerState::Draining) => !placed(verdict.reason),
-            _ => false,
-        };
-        assert!(takes, "{} of {} is {state:?} and got a frame: {:?}", real.name, service.name, verdict.reason);
-        real.name.clone()
+        let configured = service.and_then(|service| self.configured(service, &after[..6], verdict.reason));
+        let leaving = &self.site.control.wanted().leaving;
+        let leaver = || leaving.keys().find(|of| !placed(verdict.reason) && after[..6] == mac(of.address));
+        let name = configured.or_else(|| leaver().map(|of| of.server.clone()));
+        name.unwrap_or_else(|| panic!("{:x?} got a frame and should not: {:?}", &after[..6], verdict.reason))
     }
 
-    /// The server of an old flow, which the configuration names no longer.
-    fn leaver(&self, mac_address: &[u8], verdict: Verdict) -> String {
-        let leaving = &self.site.control.wanted().leaving;
-        let there = leaving.keys().find(|of| mac_address == mac(of.address));
-        let leaver = there.unwrap_or_else(|| panic!("{mac_address:x?} is nobody: {:?}", verdict.reason));
-        assert!(!placed(verdict.reason), "{} leaves and got a new flow: {:?}", leaver.server, verdict.reason);
-        leaver.server.clone()
+    /// The real server of the configuration with this MAC address, if it may get a frame for this reason.
+    fn configured(&self, service: &VirtualService, address: &[u8], reason: Reason) -> Option<String> {
+        let real = service.real_servers.iter().find(|real| address == mac(real.address))?;
+        // A name can be there twice: one that leaves, and one with another address.
+        let rows = self.status(&service.name).real_servers;
+        let row = rows.iter().find(|row| row.name == real.name && !row.leaving)?;
+        let takes = match row.state {
+            ServerState::Up => true,
+            ServerState::Draining => !placed(reason),
+            ServerState::Down | ServerState::Checking | ServerState::Halted => false,
+        };
+        takes.then(|| real.name.clone())
     }
 
     /// The service of the configuration that a packet is for.
@@ -269,6 +265,21 @@ impl Product {
     pub(super) fn server(&self, service: &str, server: &str) -> view::RealServer {
         let service = self.status(service);
         service.real_servers.into_iter().find(|real| real.name == server).expect("it is configured")
+    }
+
+    /// The real server that has this flow.
+    pub(super) fn holder(&self, talk: Talk) -> Option<ServerIdentity> {
+        let key = FlowKey {
+            client: Address::from(talk.client.0),
+            vip: Address::from(talk.vip.0),
+            client_port: talk.client.1,
+            vip_port: talk.vip.1,
+            protocol: talk.protocol,
+            ..FlowKey::default()
+        };
+        let flow = self.tables.flows.get(&key).or_else(|| self.tables.pending_flows.get(&key))?;
+        let (identity, id) = self.site.control.ids().servers().find(|(_, id)| *id == flow.server)?;
+        (self.tables.servers[&id].generation == flow.generation).then(|| identity.clone())
     }
 
     /// Connections of a server as the scheduler sees them.
