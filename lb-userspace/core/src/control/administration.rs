@@ -69,7 +69,9 @@ impl Control {
         now: Instant,
     ) -> Result<Ordered, OrderError> {
         if !self.is_real_server(key) {
-            return self.order_leaver(key, order, by).ok_or_else(|| self.unknown(key))?;
+            let came_to = self.order_leaver(key, order, by).ok_or_else(|| self.unknown(key))?;
+            self.pump(now);
+            return came_to;
         }
         let Some(known) = self.servers.get_mut(key) else { return Err(self.unknown(key)) };
         let (state, weight) = match &known.order {
@@ -106,9 +108,10 @@ impl Control {
     }
 
     /// Whether a drained server has nobody left; told once.
-    pub(super) fn look_after_drain(&mut self, key: &ServerKey, connections: u64, clients: u64) {
+    pub(super) fn look_after_drain(&mut self, key: &ServerKey, left: u64, counted_from: Instant) {
         let Some(known) = self.servers.get_mut(key) else { return };
-        if known.admin() != Admin::Drained || known.drained || connections > 0 || clients > 0 {
+        let waits = known.admin() == Admin::Drained && !known.drained;
+        if !waits || left > 0 || counted_from <= known.admin_since {
             return;
         }
         known.drained = true;

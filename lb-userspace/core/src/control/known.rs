@@ -41,6 +41,8 @@ pub(super) struct Known {
     pub full: bool,
     /// What an administrator ordered.
     pub order: Option<Administration>,
+    /// Since when it is drained, halted or online; who was counted before has nothing to say of that.
+    pub admin_since: Instant,
     /// Nobody is left of those that its drain spares.
     pub drained: bool,
     pub slow_start: SlowStart,
@@ -60,6 +62,7 @@ impl Known {
             doubt: None,
             full: false,
             order: None,
+            admin_since: now,
             drained: false,
             slow_start: SlowStart::default(),
         }
@@ -102,8 +105,12 @@ impl Known {
     pub(super) fn ordered(&mut self, order: Option<Administration>, now: Instant) {
         let was = self.admin();
         self.order = order;
+        if was == self.admin() {
+            return;
+        }
+        self.admin_since = now;
         self.drained = false;
-        if was != Admin::Online && self.admin() == Admin::Online {
+        if self.admin() == Admin::Online {
             self.slow_start.begin(self.described.slow_start, now);
         }
     }

@@ -10,7 +10,7 @@ use super::administration::{OrderError, Ordered};
 use super::known::{Described, hop_of};
 use super::{Action, Control, Known, Notice};
 use crate::config::model::{Config, HealthCheck, Mode, OnRemoval};
-use crate::tables::{Leaver, ServerIdentity, ServerKey};
+use crate::tables::{Admin, Health, Leaver, ServerIdentity, ServerKey};
 use crate::view::{EventKind, Order};
 
 /// Everybody on the way out.
@@ -20,8 +20,16 @@ pub(super) type Leavers = BTreeMap<ServerIdentity, Leaving>;
 #[derive(Clone, Debug)]
 pub(super) struct Leaving {
     pub known: Known,
-    /// Flows counted before this moment say nothing.
+    /// When it was removed.
     pub since: Instant,
+    /// When the kernel was seen to know of it, and no ring to name it; flows counted before say nothing.
+    pub written: Option<Instant>,
+}
+
+impl Leaving {
+    fn new(known: Known, now: Instant) -> Self {
+        Self { known, since: now, written: None }
+    }
 }
 
 /// The name, address and port that make a server the same one.
@@ -50,8 +58,10 @@ impl Control {
         for (key, known) in &self.servers {
             let identity = identity(key, &known.described);
             let alive = self.number_of(&identity).is_some_and(|id| self.is_alive(id));
-            if !staying.contains(&identity) && alive && drains(&key.service) {
-                leavers.insert(identity, Leaving { known: known.clone(), since: now });
+            // What the tables do not show yet counts too: a halt is not undone by a removal.
+            let serves = known.admin() != Admin::Halted && known.input().health == Health::Up;
+            if !staying.contains(&identity) && alive && serves && drains(&key.service) {
+                leavers.insert(identity, Leaving::new(known.clone(), now));
             }
         }
         leavers.retain(|identity, _| !staying.contains(identity));
@@ -81,7 +91,7 @@ impl Control {
             };
             let mut known = Known::new(described, now);
             known.adopt(hop_of(entry));
-            left.insert(identity.clone(), Leaving { known, since: now });
+            left.insert(identity.clone(), Leaving::new(known, now));
         }
         self.tell_leavers(left);
     }
@@ -111,11 +121,21 @@ impl Control {
         self.leavers.values().map(|leaving| leaving.known.described.vip.0)
     }
 
+    /// Notes who is out of the schedules since the last plan was written.
+    pub(super) fn note_written(&mut self, now: Instant) {
+        for (identity, leaving) in self.leavers.iter_mut().filter(|(_, leaving)| leaving.written.is_none()) {
+            let entry = self.wanted.leaving.get(identity).and_then(|id| self.installed.servers.get(id));
+            // A plan takes it out of every ring before it writes this.
+            leaving.written = entry.filter(|of| ServerState::from_u8(of.state) != ServerState::Active).map(|_| now);
+        }
+    }
+
     /// Those whose flows have all ended are gone.
     pub(super) fn look_after_leavers(&mut self, connections: &BTreeMap<ServerId, u64>, counted_from: Instant) {
         let over = |identity: &ServerIdentity, leaving: &Leaving| {
             let id = self.wanted.leaving.get(identity);
-            leaving.since < counted_from && id.is_none_or(|id| connections.get(id).copied().unwrap_or(0) == 0)
+            leaving.written.is_some_and(|then| then < counted_from)
+                && id.is_none_or(|id| connections.get(id).copied().unwrap_or(0) == 0)
         };
         let done: Vec<ServerIdentity> = self
             .leavers
@@ -124,15 +144,16 @@ impl Control {
             .map(|(identity, _)| identity.clone())
             .collect();
         for identity in done {
-            self.dismiss(&identity, false, "is gone: its last flow has ended");
+            self.dismiss(&identity, false, None, "is gone: its last flow has ended");
         }
     }
 
     pub(super) fn leaver_failed(&mut self, identity: &ServerIdentity, reason: &str) {
-        self.dismiss(identity, true, &format!("is gone, its flows are cut: {reason}"));
+        self.dismiss(identity, true, None, &format!("is gone, its flows are cut: {reason}"));
     }
 
-    /// An order about a server that is not configured; `None`: there is no such server.
+    /// An order about a name that is not configured, and so about all who leave by it; `None`: there is no
+    /// such server.
     pub(super) fn order_leaver(
         &mut self,
         key: &ServerKey,
@@ -140,22 +161,28 @@ impl Control {
         by: &str,
     ) -> Option<Result<Ordered, OrderError>> {
         let is = |identity: &&ServerIdentity| identity.service == key.service && identity.server == key.server;
-        let identity = self.leavers.keys().find(is).cloned()?;
+        let identities: Vec<ServerIdentity> = self.leavers.keys().filter(is).cloned().collect();
+        if identities.is_empty() {
+            return None;
+        }
         if order != Order::Halt {
             return Some(Err(OrderError::Leaving { service: key.service.clone(), server: key.server.clone() }));
         }
         let sentence = format!("is gone, its flows are cut by order of {by}");
-        self.dismiss(&identity, true, &sentence);
+        for identity in identities {
+            self.dismiss(&identity, true, Some(by), &sentence);
+        }
         Some(Ok(Ordered { changed: true, sentence }))
     }
 
-    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, what: &str) {
+    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, by: Option<&str>, what: &str) {
         self.leavers.remove(identity);
         self.dirty = true;
         self.unwatched = true;
         let key = ServerKey { service: identity.service.clone(), server: identity.server.clone() };
         let sentence = format!("{}, which was removed from the configuration, {what}", identity.address);
-        self.notice(Notice::new(&key, EventKind::Administration, worse, sentence));
+        let notice = Notice::new(&key, EventKind::Administration, worse, sentence);
+        self.notice(Notice { by: by.map(str::to_owned), ..notice });
     }
 
     fn number_of(&self, identity: &ServerIdentity) -> Option<ServerId> {

@@ -171,6 +171,7 @@ impl Control {
                 known.adopt(hop.clone());
             }
             known.describe(described, now);
+            known.slow_start.advance(now);
             if known.order.as_ref() != orders.get(&key) {
                 known.ordered(orders.get(&key).cloned(), now);
             }
@@ -237,6 +238,7 @@ impl Control {
 
     /// Takes over what the inner machines say.
     fn pump(&mut self, now: Instant) {
+        self.note_written(now);
         while let Some(action) = self.health.poll_action() {
             match action {
                 health::Action::Probe { id, generation, address, check, subject } => {
@@ -302,12 +304,15 @@ impl Control {
         counted_from: Instant,
         now: Instant,
     ) {
+        self.note_written(now);
         let count = |counts: &BTreeMap<ServerId, u64>, id| counts.get(id).copied().unwrap_or(0);
-        let mut idle = Vec::new();
+        let mut left = Vec::new();
         for (key, id) in &self.wanted.server_numbers {
             let (Some(known), Some(entry)) = (self.servers.get_mut(key), self.wanted.servers.get(id)) else { continue };
             let live = count(connections, id);
-            idle.push((key.clone(), live, count(clients, id)));
+            if known.order.is_some() {
+                left.push((key.clone(), live + count(clients, id)));
+            }
             if known.count(live, entry) {
                 self.dirty = true;
                 let (worse, sentence) = match known.full {
@@ -317,8 +322,8 @@ impl Control {
                 self.actions.push_back(Action::Notice(Notice::new(key, EventKind::Capacity, worse, sentence)));
             }
         }
-        for (key, live, clients) in idle {
-            self.look_after_drain(&key, live, clients);
+        for (key, left) in left {
+            self.look_after_drain(&key, left, counted_from);
         }
         self.look_after_leavers(connections, counted_from);
         self.pump(now);

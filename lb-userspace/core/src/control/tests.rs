@@ -1,13 +1,17 @@
 //! Control in virtual time, as the daemon drives it: see [`site::Site`].
 
+mod administration;
 mod health;
 mod hops;
+mod leaving;
 mod reload;
 mod restart;
+mod sharing;
 mod site;
+mod slow_start;
 mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate as lb;
 use crate::tables::{ServerKey, TableOp, consistent, schedulable};

@@ -31,19 +31,43 @@ impl Question {
     }
 }
 
+/// A question, and on whose behalf it is asked.
+struct Posed {
+    question: Question,
+    askers: Vec<(Asker, Option<TargetId>)>,
+}
+
 /// Questions by address and number: the number of equal questions is found among few.
-#[derive(Default)]
 struct Numbered(BTreeMap<IpAddr, Vec<(TargetId, Question)>>);
 
 impl Numbered {
-    fn insert(&mut self, id: TargetId, question: Question) {
-        self.0.entry(question.address).or_default().push((id, question));
+    fn new(questions: Vec<(TargetId, Question)>) -> Self {
+        let mut numbered: BTreeMap<IpAddr, Vec<(TargetId, Question)>> = BTreeMap::new();
+        for (id, question) in questions {
+            numbered.entry(question.address).or_default().push((id, question));
+        }
+        Self(numbered)
     }
 
     fn find(&self, question: &Question) -> Option<TargetId> {
         let same = self.0.get(&question.address)?.iter().find(|(_, known)| known == question);
         same.map(|(id, _)| *id)
     }
+
+    fn holds(&self, address: IpAddr, id: TargetId) -> bool {
+        self.0.get(&address).is_some_and(|there| there.iter().any(|(of, _)| *of == id))
+    }
+}
+
+/// What is remembered of the target that answers these. Memories that contradict each other, because the
+/// questions were different then, say nothing.
+fn memory(askers: &[(Asker, Option<TargetId>)], address: IpAddr, memories: &Memories) -> Option<health::Memory> {
+    let mut remembered = askers.iter().filter_map(|(asker, _)| match asker {
+        Asker::Server(key) => memories.get(&(key.clone(), address)),
+        Asker::Leaver(_) => None,
+    });
+    let first = remembered.next()?;
+    remembered.all(|other| other.up == first.up).then(|| first.clone())
 }
 
 impl Control {
@@ -53,59 +77,66 @@ impl Control {
         self.neighbours.handle(crate::neighbour::Input::Watch(addresses), now);
         let moved = self.ask(memories, now);
         self.pump(now);
-        for key in moved {
-            self.follow(&key, now);
+        for asker in moved {
+            self.follow(&asker, memories.is_empty(), now);
         }
     }
 
     /// Numbers the questions and hands them to the health machine. Gives those who get their answer from
     /// another target than before.
     fn ask(&mut self, memories: &Memories, now: Instant) -> Vec<Asker> {
-        let mut before = Numbered::default();
-        for (id, question) in std::mem::take(&mut self.questions) {
-            before.insert(id, question);
-        }
-        let asked: Vec<(Asker, Option<TargetId>, Option<Question>)> =
-            self.everybody().map(|(asker, known)| (asker, known.target, Question::of(known))).collect();
+        let before = Numbered::new(std::mem::take(&mut self.questions));
+        let posed = self.posed();
         // A question that somebody still asks keeps its number.
-        let kept: BTreeSet<TargetId> =
-            asked.iter().filter_map(|(_, _, question)| before.find(question.as_ref()?)).collect();
-        let (mut numbered, mut taken) = (Numbered::default(), BTreeSet::new());
-        let (mut targets, mut moved) = (Vec::new(), Vec::new());
-        for (asker, old, question) in asked {
-            let id = match question {
-                None => None,
-                Some(question) => Some(match numbered.find(&question) {
-                    Some(id) => id,
-                    None => {
-                        let handed_on = old.filter(|id| {
-                            let same_address = before.0.get(&question.address);
-                            let known = same_address.is_some_and(|known| known.iter().any(|(of, _)| of == id));
-                            known && !kept.contains(id) && !taken.contains(id)
-                        });
-                        let id = before.find(&question).or(handed_on).unwrap_or_else(|| self.number());
-                        let memory = match &asker {
-                            Asker::Server(key) => memories.get(&(key.clone(), question.address)).cloned(),
-                            Asker::Leaver(_) => None,
-                        };
-                        let Question { address, check, subject } = question.clone();
-                        targets.push(Target { id, address, check, subject, memory });
-                        taken.insert(id);
-                        numbered.insert(id, question);
-                        id
-                    }
-                }),
-            };
-            if let Some(known) = self.known_mut(&asker) {
-                known.target = id;
-            }
-            if id != old {
-                moved.push(asker);
+        let kept: BTreeSet<TargetId> = posed.iter().filter_map(|posed| before.find(&posed.question)).collect();
+        let (mut targets, mut taken, mut moved) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for Posed { question, askers } in posed {
+            let free = |id: &TargetId| before.holds(question.address, *id) && !kept.contains(id) && !taken.contains(id);
+            let handed_on = || askers.iter().filter_map(|(_, old)| *old).find(free);
+            let id = before.find(&question).or_else(handed_on).unwrap_or_else(|| self.number());
+            taken.insert(id);
+            let memory = memory(&askers, question.address, memories);
+            let Question { address, check, subject } = question.clone();
+            targets.push(Target { id, address, check, subject, memory });
+            self.questions.push((id, question));
+            for (asker, old) in askers {
+                if let Some(known) = self.known_mut(&asker) {
+                    known.target = Some(id);
+                }
+                if old != Some(id) {
+                    moved.push(asker);
+                }
             }
         }
-        self.questions = numbered.0.into_values().flatten().collect();
         self.health.handle(health::Input::Configure(targets), now);
         moved
+    }
+
+    /// Every question, and who asks it with the number that answered so far. Whoever asks nothing has no
+    /// number any more.
+    fn posed(&mut self) -> Vec<Posed> {
+        let (mut posed, mut places): (Vec<Posed>, BTreeMap<IpAddr, Vec<usize>>) = (Vec::new(), BTreeMap::new());
+        let mut silent = Vec::new();
+        for (asker, known) in self.everybody() {
+            let Some(question) = Question::of(known) else {
+                silent.push(asker);
+                continue;
+            };
+            let there = places.entry(question.address).or_default();
+            match there.iter().find(|place| posed[**place].question == question) {
+                Some(place) => posed[*place].askers.push((asker, known.target)),
+                None => {
+                    there.push(posed.len());
+                    posed.push(Posed { question, askers: vec![(asker, known.target)] });
+                }
+            }
+        }
+        for asker in silent {
+            if let Some(known) = self.known_mut(&asker) {
+                known.target = None;
+            }
+        }
+        posed
     }
 
     fn number(&mut self) -> TargetId {
@@ -114,8 +145,9 @@ impl Control {
         id
     }
 
-    /// Takes over what a target says that somebody has just been joined to.
-    fn follow(&mut self, asker: &Asker, now: Instant) {
+    /// Takes over what a target says that somebody has just been joined to. After a restart it says nothing
+    /// new, and so `tells` nobody.
+    fn follow(&mut self, asker: &Asker, tells: bool, now: Instant) {
         let target = self.known(asker).and_then(|known| known.target);
         let Some(view) = target.and_then(|id| self.health.view(id, now)) else { return };
         let Some(known) = self.known_mut(asker) else { return };
@@ -126,7 +158,9 @@ impl Control {
         known.health_changed(view.state, now);
         known.since = now.checked_sub(view.since).unwrap_or(now);
         self.dirty = true;
-        if was != State::Checking
+        let is_news = was != State::Checking || view.state == State::Down;
+        if tells
+            && is_news
             && let Asker::Server(key) = asker
         {
             let sentence = format!("{}: {}", view.state, view.reason);
@@ -139,9 +173,13 @@ impl Control {
         let asks = |known: &Known| known.target == Some(transition.id);
         let askers: Vec<Asker> = self.everybody().filter(|(_, known)| asks(known)).map(|(asker, _)| asker).collect();
         for asker in askers {
-            let Some(known) = self.known_mut(&asker) else { continue };
-            known.health_changed(transition.to, now);
             self.remembered = false;
+            let Some(known) = self.known_mut(&asker) else { continue };
+            // A target that is new, because the check has changed, may find what was known before.
+            if known.health == transition.to {
+                continue;
+            }
+            known.health_changed(transition.to, now);
             self.dirty = true;
             let worse = transition.to == State::Down;
             match &asker {

@@ -8,10 +8,14 @@ mod changes;
 mod harmonic;
 mod impact;
 mod invariants;
+mod orders;
 mod pacs;
 mod product;
+mod removal;
 #[path = "../../src/control/tests/site.rs"]
 #[expect(dead_code, reason = "control's own tests use all of it")]
 mod site;
+mod slow_start;
+mod storm;
 
 use lb_core as lb;

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_common::abi::{FlowState, ServiceMode};
+use lb_common::abi::{Address, FlowKey, FlowState, ServiceMode};
 use lb_common::datapath::{Action, Kind, Reason, Verdict, forward};
 use lb_common::testing::{MemPacket, MemTables, PacketBuilder};
 use lb_common::wire::{protocol, tcp};
 use lb_core::config::model::{Fallback, Protocol, VirtualService};
 use lb_core::control::{Measured, ServerMeasures};
 use lb_core::tables::expiry::Verdict as Fate;
-use lb_core::tables::{FALLBACK, ServerKey, TableOp};
-use lb_core::view::{self, ServerState};
+use lb_core::tables::{FALLBACK, ServerIdentity, ServerKey, TableOp};
+use lb_core::view::{self, Order, ServerState};
 
 use super::site::{Answer, DEVICE, DEVICE_MAC, Site, ip, mac};
 
@@ -72,6 +72,12 @@ impl Product {
         self.site.reload(yaml);
         self.write();
         self.wait(2);
+    }
+
+    /// An administrator orders.
+    pub(super) fn order(&mut self, service: &str, server: &str, order: Order) {
+        self.site.order(service, server, order);
+        self.write();
     }
 
     /// The real server fails its checks, and the daemon has noticed; nothing was swept yet.
@@ -158,17 +164,32 @@ impl Product {
         assert_eq!(verdict.action, Action::Redirect(DEVICE));
         assert_eq!(after[12..], before[12..], "direct routing rewrites the MAC addresses only");
         assert_eq!(after[6..12], DEVICE_MAC);
-        let service = self.service(to, proto).expect("only packets of a service are forwarded");
-        if let Some(Fallback::Server { address, .. }) = &service.fallback
+        let service = self.service(to, proto);
+        let fallback = service.and_then(|service| service.fallback.as_ref());
+        if let Some(Fallback::Server { address, .. }) = fallback
             && after[..6] == mac(*address)
         {
             return FALLBACK.to_owned();
         }
-        let real = service.real_servers.iter().find(|real| after[..6] == mac(real.address));
-        let real = real.unwrap_or_else(|| panic!("{:x?} is nobody of {}", &after[..6], service.name));
-        let state = self.server(&service.name, &real.name).state;
-        assert_eq!(state, ServerState::Up, "{} of {} got a frame", real.name, service.name);
-        real.name.clone()
+        let configured = service.and_then(|service| self.configured(service, &after[..6], verdict.reason));
+        let leaving = &self.site.control.wanted().leaving;
+        let leaver = || leaving.keys().find(|of| !placed(verdict.reason) && after[..6] == mac(of.address));
+        let name = configured.or_else(|| leaver().map(|of| of.server.clone()));
+        name.unwrap_or_else(|| panic!("{:x?} got a frame and should not: {:?}", &after[..6], verdict.reason))
+    }
+
+    /// The real server of the configuration with this MAC address, if it may get a frame for this reason.
+    fn configured(&self, service: &VirtualService, address: &[u8], reason: Reason) -> Option<String> {
+        let real = service.real_servers.iter().find(|real| address == mac(real.address))?;
+        // A name can be there twice: one that leaves, and one with another address.
+        let rows = self.status(&service.name).real_servers;
+        let row = rows.iter().find(|row| row.name == real.name && !row.leaving)?;
+        let takes = match row.state {
+            ServerState::Up => true,
+            ServerState::Draining => !placed(reason),
+            ServerState::Down | ServerState::Checking | ServerState::Halted => false,
+        };
+        takes.then(|| real.name.clone())
     }
 
     /// The service of the configuration that a packet is for.
@@ -246,12 +267,32 @@ impl Product {
         service.real_servers.into_iter().find(|real| real.name == server).expect("it is configured")
     }
 
+    /// The real server that has this flow.
+    pub(super) fn holder(&self, talk: Talk) -> Option<ServerIdentity> {
+        let key = FlowKey {
+            client: Address::from(talk.client.0),
+            vip: Address::from(talk.vip.0),
+            client_port: talk.client.1,
+            vip_port: talk.vip.1,
+            protocol: talk.protocol,
+            ..FlowKey::default()
+        };
+        let flow = self.tables.flows.get(&key).or_else(|| self.tables.pending_flows.get(&key))?;
+        let (identity, id) = self.site.control.ids().servers().find(|(_, id)| *id == flow.server)?;
+        (self.tables.servers[&id].generation == flow.generation).then(|| identity.clone())
+    }
+
     /// Connections of a server as the scheduler sees them.
     pub(super) fn connections(&self, service: &str, server: &str) -> u64 {
         let key = ServerKey { service: service.to_owned(), server: server.to_owned() };
         let id = self.site.control.wanted().server_numbers[&key];
         lb_common::datapath::Tables::connections(&self.tables, id)
     }
+}
+
+/// Whether somebody was chosen for a flow that nobody remembers.
+fn placed(reason: Reason) -> bool {
+    matches!(reason, Reason::Scheduled | Reason::Resumed | Reason::Untracked)
 }
 
 /// One operation, as the daemon's shell writes it to the kernel.

@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lb::config::diagnostic::render;
-use super::lb::config::model::Config;
+use super::lb::config::model::{Config, HealthCheck};
 use super::lb::config::{self, Source};
-use super::lb::control::{Action, Control, Notice, Past, Refusal};
+use super::lb::control::{Action, Control, Memories, Notice, OrderError, Ordered, Past, Refusal};
 use super::lb::health::{Failure, Outcome, TargetId};
 use super::lb::neighbour::{self, Input, Link, NeighbourState, RouteAnswer, RouteError};
-use super::lb::tables::{Ids, TableOp};
+use super::lb::tables::{Ids, ServerKey, TableOp};
+use super::lb::view::Order;
 
 /// Kernel index of the one interface.
 pub(super) const DEVICE: u32 = 7;
@@ -19,6 +21,10 @@ pub(super) const DEVICE: u32 = 7;
 pub(super) const DEVICE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 /// Length of the datapath's tick.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// Who gives the orders, and when.
+pub(super) const ANNA: &str = "anna";
+pub(super) const AT: u64 = 1_700_000_000;
 
 /// How a real server answers its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,15 @@ pub(super) enum Way {
     NoRoute,
 }
 
+/// A probe that was started.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) id: TargetId,
+    pub(super) address: IpAddr,
+    pub(super) check: Arc<HealthCheck>,
+    pub(super) subject: Option<(IpAddr, u16)>,
+}
+
 pub(super) struct Site {
     pub(super) control: Control,
     pub(super) now: Instant,
@@ -52,6 +67,11 @@ pub(super) struct Site {
     /// Addresses that were probed, and those whose route was asked.
     pub(super) probed: BTreeSet<IpAddr>,
     pub(super) routed: BTreeSet<IpAddr>,
+    /// Every probe, and the targets of those that were cancelled.
+    pub(super) asked: Vec<Asked>,
+    pub(super) cancelled: Vec<TargetId>,
+    /// What the daemon has written down of the real servers' health, and when.
+    remembered: (Instant, Memories),
     /// How many writes the kernel takes before it refuses; `None`: all.
     pub(super) writes_left: Option<usize>,
     answers: BTreeMap<IpAddr, Answer>,
@@ -79,6 +99,9 @@ impl Site {
             notices: Vec::new(),
             probed: BTreeSet::new(),
             routed: BTreeSet::new(),
+            asked: Vec::new(),
+            cancelled: Vec::new(),
+            remembered: (begin, Memories::new()),
             writes_left: None,
             answers: BTreeMap::new(),
             ways: BTreeMap::new(),
@@ -91,16 +114,27 @@ impl Site {
         self.tell(Input::Resync(vec![link(true)]));
     }
 
-    /// The daemon dies, and another one goes on with its tables. `named`: the numbers' names were
-    /// kept. Nothing has happened yet in the new one.
+    /// The daemon dies, and another one goes on with its tables and orders. `named`: the numbers' names
+    /// were kept. Nothing has happened yet in the new one, and it knows nothing of anybody's health.
     pub(super) fn restart(&mut self, yaml: &str, named: bool) {
+        self.remembered.1.clear();
+        self.restart_with_memory(yaml, named);
+    }
+
+    /// The same, but what was written down of the real servers' health is read again.
+    pub(super) fn restart_with_memory(&mut self, yaml: &str, named: bool) {
         let installed = self.control.installed().clone();
         let ids = self.control.ids();
         let services = ids.services().filter(|_| named).map(|(name, id)| (name.to_owned(), id)).collect();
         let servers = ids.servers().filter(|_| named).map(|(identity, id)| (identity.clone(), id)).collect();
         let ids = Ids::adopt_tables(&installed, &services, &servers).expect("the tables are in order");
         let orders = self.control.orders();
-        self.control = control(yaml, Past { installed, ids, orders, ..Past::default() }, self.now);
+        let (then, mut health) = self.remembered.clone();
+        for memory in health.values_mut() {
+            memory.since += self.now - then;
+            memory.last_good = memory.last_good.map(|ago| ago + (self.now - then));
+        }
+        self.control = control(yaml, Past { installed, ids, orders, health }, self.now);
         self.plans.clear();
         self.notices.clear();
     }
@@ -114,6 +148,26 @@ impl Site {
         self.control.configure(config, self.now)?;
         self.act();
         Ok(())
+    }
+
+    /// An administrator orders.
+    pub(super) fn try_order(&mut self, service: &str, server: &str, order: Order) -> Result<Ordered, OrderError> {
+        let key = ServerKey { service: service.to_owned(), server: server.to_owned() };
+        let came_to = self.control.order(&key, order, ANNA, AT, self.now);
+        self.act();
+        came_to
+    }
+
+    /// An administrator orders what can be carried out.
+    pub(super) fn order(&mut self, service: &str, server: &str, order: Order) -> Ordered {
+        self.try_order(service, server, order).expect("there is such a server")
+    }
+
+    /// A walk over the flows and clients, from `from` until now, has found so many of these numbers.
+    pub(super) fn counted(&mut self, connections: &[(u32, u64)], clients: &[(u32, u64)], from: Instant) {
+        let map = |counts: &[(u32, u64)]| counts.iter().copied().collect::<BTreeMap<u32, u64>>();
+        self.control.counted(&map(connections), &map(clients), from, self.now);
+        self.act();
     }
 
     /// From now on the checks of this address are answered so.
@@ -159,6 +213,9 @@ impl Site {
                 self.perform(action);
             }
             self.write_plan();
+            if let Some(memories) = self.control.remember(self.now) {
+                self.remembered = (self.now, memories);
+            }
             let Some(action) = self.control.poll_action() else { return };
             self.perform(action);
         }
@@ -185,8 +242,11 @@ impl Site {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Probe { id, generation, address, .. } => self.probe(id, generation, address),
-            Action::Cancel { .. } => {}
+            Action::Probe { id, generation, address, check, subject } => {
+                self.asked.push(Asked { id, address, check, subject });
+                self.probe(id, generation, address);
+            }
+            Action::Cancel { id, .. } => self.cancelled.push(id),
             Action::Notice(notice) => self.notices.push(notice),
             Action::Ask(neighbour::Action::AskRoute(destination)) => {
                 self.routed.insert(destination);
