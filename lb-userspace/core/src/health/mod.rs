@@ -8,6 +8,7 @@
 //! checks in a row have failed, and comes up when `rise` checks in a row have succeeded.
 
 mod contract;
+mod expect;
 mod machine;
 mod outcome;
 mod record;
@@ -15,8 +16,9 @@ mod target;
 mod words;
 
 pub use contract::{Action, Input, Transition};
+pub use expect::{Expectation, MOST_PAGE_BYTES, Patterns};
 pub use machine::{DEFAULT_LIMIT, Health};
-pub use outcome::{Detail, Failure, Outcome};
+pub use outcome::{Detail, Ended, Failure, Outcome};
 pub use record::{HealthView, State};
 pub use target::{Endpoint, Target, TargetId};
 
