@@ -27,7 +27,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
-use crate::health::{Prober, Report};
+use crate::health::{Prober, Question, Report};
 use crate::netlink::{self, Netlink};
 
 use interfaces::Device;
@@ -214,7 +214,9 @@ impl Daemon {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Probe { id, generation, address, check } => self.prober.probe(id, generation, address, check),
+            Action::Probe { id, generation, address, check } => {
+                self.prober.probe(id, generation, Question { address, check, vip: None });
+            }
             Action::Cancel { id, generation } => self.prober.cancel(id, generation),
             Action::Ask(question) => {
                 if let Some(answer) = self.netlink.perform(&question).await {
