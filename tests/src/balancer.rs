@@ -67,7 +67,19 @@ impl<'a> Balancer<'a> {
     fn spawn(host: &Host, lbd: &Path, configuration: &Path, pins: &Path, socket: &Path) -> Result<Process> {
         let [lbd, configuration, pins, socket] =
             [lbd, configuration, pins, socket].map(|path| path.display().to_string());
-        host.spawn(&[&lbd, "run", "--config", &configuration, "--pin-dir", &pins, "--socket", &socket])
+        let state = Path::new(&socket).parent().map_or_else(String::new, |folder| folder.display().to_string());
+        host.spawn(&[
+            &lbd,
+            "run",
+            "--config",
+            &configuration,
+            "--pin-dir",
+            &pins,
+            "--socket",
+            &socket,
+            "--state-dir",
+            &state,
+        ])
     }
 
     /// What `lbctl status --json` says.

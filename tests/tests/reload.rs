@@ -73,10 +73,11 @@ fn a_reload_adds_a_real_server_and_keeps_every_flow() -> Result<()> {
         let reload = balancer.lbctl(&["reload"])?.success()?;
         ensure!(reload.stdout.contains("HT3"), "the reload does not say what changed: {reload}");
 
-        wait_until("a new flow reaches HT3", Duration::from_secs(5), || {
-            let server = connect()?.ask(ANSWER)?.server;
+        let mut third = wait_until("a new flow reaches HT3", Duration::from_secs(5), || {
+            let mut flow = connect()?;
+            let server = flow.ask(ANSWER)?.server;
             ensure!(server == "HT3", "it reached {server}");
-            Ok(())
+            Ok(flow)
         })?;
         for (flow, home) in flows.iter_mut().zip(&homes) {
             assert_eq!(flow.ask(ANSWER)?.server, *home, "a flow moved");
@@ -85,7 +86,9 @@ fn a_reload_adds_a_real_server_and_keeps_every_flow() -> Result<()> {
         // And away again: flows of the others stay, new ones no longer reach it.
         balancer.write_configuration(CONFIGURATION)?;
         balancer.lbctl(&["reload"])?.success()?;
-        ensure!(balancer.status()?.server("four", "HT3").is_err(), "HT3 is still shown");
+        assert_eq!(third.ask(ANSWER)?.server, "HT3", "its flow finishes first");
+        let status = balancer.status()?;
+        assert_eq!(status.server("four", "HT3")?["leaving"], true);
         for (flow, home) in flows.iter_mut().zip(&homes) {
             assert_eq!(flow.ask(ANSWER)?.server, *home, "a flow moved");
         }
@@ -93,6 +96,15 @@ fn a_reload_adds_a_real_server_and_keeps_every_flow() -> Result<()> {
             let server =
                 UdpClient::new(&site.client, at(site.client.v4(), 0), at(MEDIA_VIP, ECHO_PORT))?.ask(9, ANSWER)?;
             ensure!(server.server != "HT3", "a new flow reached a real server that was removed");
+        }
+        assert_eq!(third.ask(ANSWER)?.server, "HT3", "its flow finishes first");
+        drop(third);
+        wait_until("HT3 is gone when its last flow has ended", Duration::from_secs(10), || {
+            ensure!(balancer.status()?.server("four", "HT3").is_err(), "HT3 is still shown");
+            Ok(())
+        })?;
+        for (flow, home) in flows.iter_mut().zip(&homes) {
+            assert_eq!(flow.ask(ANSWER)?.server, *home, "a flow moved");
         }
         Ok(())
     })

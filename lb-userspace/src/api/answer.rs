@@ -1,32 +1,39 @@
 //! One request, answered: the call goes to the control loop, its answer becomes a response.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use lb_core::view::{ErrorBody, PersistenceCleared, StopReport, StopRequest};
+use lb_core::view::{ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest};
 use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-use super::request::{Handle, ReloadRefused, Request, Unanswered};
+use super::body;
+use super::peer::Peer;
+use super::request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
 use super::route::{Call, Refusal, route};
 use super::server::Limits;
 
-/// Who is asking, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
-    pub(super) uid: Option<u32>,
-    pub(super) pid: Option<i32>,
+/// What every request is answered with.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) handle: Handle,
+    pub(super) limits: Limits,
+    /// Places of clients that wait for events.
+    pub(super) waiting: Arc<Semaphore>,
+    /// Turns true when the server stops.
+    pub(super) closed: watch::Receiver<bool>,
 }
 
 pub(super) async fn answer(
     request: hyper::Request<Incoming>,
-    handle: Handle,
-    limits: Limits,
+    context: Context,
     peer: Peer,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -34,7 +41,7 @@ pub(super) async fn answer(
         info!(method = %head.method, path = head.uri.path(), uid = peer.uid, pid = peer.pid, "asked over the API");
     }
     let response = match route(&head.method, head.uri.path(), head.uri.query()) {
-        Ok(call) => carry_out(call, body, &handle, &limits).await,
+        Ok(call) => carry_out(call, body, &context, peer).await,
         Err(refusal) => Err(refusal),
     };
     Ok(response.unwrap_or_else(|refusal| refused(&refusal)))
@@ -43,9 +50,10 @@ pub(super) async fn answer(
 async fn carry_out(
     call: Call,
     body: Incoming,
-    handle: &Handle,
-    limits: &Limits,
+    context: &Context,
+    peer: Peer,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
+    let Context { handle, limits, .. } = context;
     match call {
         Call::Status => Ok(success(&handle.ask(|reply| Request::Status { reply }).await?)),
         Call::Connections(query) => Ok(success(&handle.ask(|reply| Request::Connections { query, reply }).await?)),
@@ -54,16 +62,22 @@ async fn carry_out(
             let cleared = handle.ask(|reply| Request::ClearPersistence { query, reply }).await?;
             Ok(success(&PersistenceCleared { cleared }))
         }
-        Call::Reload => match handle
-            .ask(|reply| Request::Reload { request: lb_core::view::ReloadRequest::default(), reply })
-            .await?
-        {
-            Ok(report) => Ok(success(&report)),
-            Err(ReloadRefused::Invalid(invalid)) => Ok(json(StatusCode::UNPROCESSABLE_ENTITY, &invalid)),
-            Err(ReloadRefused::Failed(error)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
-        },
+        Call::Health => Ok(success(&handle.ask(|reply| Request::Health { reply }).await?)),
+        Call::Events(query) => Ok(success(&events(query, context).await?)),
+        Call::Metrics => {
+            let text = handle.ask(|reply| Request::Metrics { reply }).await?;
+            Ok(response(StatusCode::OK, METRICS, text))
+        }
+        Call::Order => Ok(success(&order(body, context, peer).await?)),
+        Call::Reload => {
+            let request = body::reload(body, limits).await?;
+            let outcome = handle.ask(|reply| Request::Reload { request, reply }).await?;
+            reloaded(outcome, StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        Call::Confirm => reloaded(handle.ask(|reply| Request::Confirm { reply }).await?, StatusCode::CONFLICT),
+        Call::Rollback => reloaded(handle.ask(|reply| Request::Rollback { reply }).await?, StatusCode::CONFLICT),
         Call::Stop => {
-            let StopRequest { detach } = stop_request(body, limits).await?;
+            let StopRequest { detach } = body::stop(body, limits).await?;
             handle.ask(|reply| Request::Stop { detach, reply }).await?;
             Ok(success(&StopReport { detach }))
         }
@@ -75,6 +89,48 @@ async fn carry_out(
     }
 }
 
+/// The text format of Prometheus, as its documentation of exposition formats names it.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whoever waits gives way when the server stops: the end of the wait may be far.
+async fn events(query: EventsQuery, context: &Context) -> Result<Events, Refusal> {
+    if query.wait_seconds == 0 {
+        return Ok(context.handle.ask(|reply| Request::Events { query, reply }).await?);
+    }
+    let Ok(_place) = context.waiting.try_acquire() else {
+        let error = format!("{} clients wait for events already; ask without `wait`", context.limits.waiting);
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
+    };
+    let handle = context.handle.patient(Duration::from_secs(query.wait_seconds.into()));
+    let mut closed = context.closed.clone();
+    tokio::select! {
+        answered = handle.ask(|reply| Request::Events { query, reply }) => Ok(answered?),
+        _ = closed.wait_for(|closed| *closed) => Err(Unanswered::Stopping.into()),
+    }
+}
+
+async fn order(body: Incoming, context: &Context, peer: Peer) -> Result<OrderReport, Refusal> {
+    let mut request = body::order(body, &context.limits).await?;
+    let by = peer.name(request.by.as_deref()).await;
+    info!(service = request.service, server = request.server, order = ?request.order, by, "an order came in");
+    request.by = Some(by);
+    context.handle.ask(|reply| Request::Order { request, reply }).await?.map_err(|refused| match refused {
+        OrderRefused::Unknown(error) => Refusal::new(StatusCode::NOT_FOUND, error),
+        OrderRefused::Failed(error) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+    })
+}
+
+fn reloaded<T: Serialize>(
+    outcome: Result<T, ReloadRefused>,
+    failed: StatusCode,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    match outcome {
+        Ok(report) => Ok(success(&report)),
+        Err(ReloadRefused::Invalid(invalid)) => Ok(json(StatusCode::UNPROCESSABLE_ENTITY, &invalid)),
+        Err(ReloadRefused::Failed(error)) => Err(Refusal::new(failed, error)),
+    }
+}
+
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
         let status = match unanswered {
@@ -82,32 +138,6 @@ impl From<Unanswered> for Refusal {
             Unanswered::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
         };
         Self::new(status, unanswered.to_string())
-    }
-}
-
-/// The body of `POST /v1/stop`; none means the defaults.
-async fn stop_request(body: Incoming, limits: &Limits) -> Result<StopRequest, Refusal> {
-    let bytes = read(body, limits.body_bytes, limits.body_read).await?;
-    if bytes.is_empty() {
-        return Ok(StopRequest::default());
-    }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not as in {{\"detach\": false}}: {error}"))
-    })
-}
-
-async fn read(body: Incoming, limit: usize, timeout: Duration) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes")))
-        }
-        Ok(Err(error)) => {
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {cause}")))
-        }
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
 }
 

@@ -11,9 +11,11 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    Connections, ConnectionsQuery, ErrorBody, InvalidConfiguration, PersistenceCleared, PersistenceList,
-    PersistenceQuery, ReloadReport, Status, StopReport, StopRequest,
+    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, HealthList, InvalidConfiguration,
+    OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
+    Status, StopReport, StopRequest,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -58,6 +60,9 @@ pub enum ClientError {
     /// It took too long.
     #[error("lbd did not answer within {} seconds; `journalctl -u lbd` may say what it is busy with", .0.as_secs())]
     TimedOut(Duration),
+    /// The daemon is about to end.
+    #[error("{0}")]
+    Stopping(String),
     /// The daemon said no, in a sentence.
     #[error("{0}")]
     Refused(String),
@@ -67,6 +72,21 @@ pub enum ClientError {
     /// The answer is not of this version.
     #[error("the answer of lbd cannot be understood ({0}); lbctl and lbd have to be of the same version")]
     Misunderstood(String),
+}
+
+impl ClientError {
+    /// Whether the same question may be answered later: the daemon is starting, stopping or busy.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::NotRunning(_) | Self::Broken(_) | Self::TimedOut(_) | Self::Stopping(_) => true,
+            Self::NotPermitted(_)
+            | Self::NotReachable { .. }
+            | Self::Refused(_)
+            | Self::InvalidConfiguration(_)
+            | Self::Misunderstood(_) => false,
+        }
+    }
 }
 
 impl Client {
@@ -112,8 +132,56 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::InvalidConfiguration`] when it cannot run; else see [`ClientError`].
-    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
-        parse(&self.ask(Method::POST, "/v1/reload", None).await?)
+    pub async fn reload(&self, request: ReloadRequest) -> Result<ReloadReport, ClientError> {
+        self.post("/v1/reload", &request).await
+    }
+
+    /// Keeps the configuration that waits to be confirmed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn confirm(&self) -> Result<ConfirmReport, ClientError> {
+        parse(&self.ask(Method::POST, "/v1/confirm", None).await?)
+    }
+
+    /// Goes back to the configuration before the one that waits to be confirmed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rollback(&self) -> Result<ConfirmReport, ClientError> {
+        parse(&self.ask(Method::POST, "/v1/rollback", None).await?)
+    }
+
+    /// Drains, halts, brings online or weighs a real server.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn order(&self, request: &OrderRequest) -> Result<OrderReport, ClientError> {
+        self.post("/v1/order", request).await
+    }
+
+    /// The health checks.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn health(&self) -> Result<HealthList, ClientError> {
+        parse(&self.ask(Method::GET, "/v1/health", None).await?)
+    }
+
+    /// The events that `query` means, once there is one or its wait is over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(&self, query: &EventsQuery) -> Result<Events, ClientError> {
+        parse(&self.ask(Method::GET, &format!("/v1/events?{}", query.encode()), None).await?)
+    }
+
+    /// Everything counted, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        text(self.ask(Method::GET, "/metrics", None).await?)
     }
 
     /// Stops the daemon.
@@ -121,8 +189,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn stop(&self, request: StopRequest) -> Result<StopReport, ClientError> {
-        let body = serde_json::to_vec(&request).map_err(|error| ClientError::Misunderstood(error.to_string()))?;
-        parse(&self.ask(Method::POST, "/v1/stop", Some(body)).await?)
+        self.post("/v1/stop", &request).await
     }
 
     /// The configuration in force with every default, as YAML.
@@ -130,8 +197,12 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn effective_config(&self) -> Result<String, ClientError> {
-        let text = self.ask(Method::GET, "/v1/config", None).await?;
-        String::from_utf8(text.into()).map_err(|error| ClientError::Misunderstood(error.to_string()))
+        text(self.ask(Method::GET, "/v1/config", None).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Misunderstood(error.to_string()))?;
+        parse(&self.ask(Method::POST, path, Some(body)).await?)
     }
 
     async fn ask(&self, method: Method, target: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
@@ -144,6 +215,7 @@ impl Client {
         match status {
             status if status.is_success() => Ok(body),
             StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::InvalidConfiguration(parse(&body)?)),
+            StatusCode::SERVICE_UNAVAILABLE => Err(ClientError::Stopping(parse::<ErrorBody>(&body)?.error)),
             _ => Err(ClientError::Refused(parse::<ErrorBody>(&body)?.error)),
         }
     }
@@ -187,6 +259,10 @@ async fn exchange(
         _ = connection => {}
     }
     answer.await
+}
+
+fn text(body: Bytes) -> Result<String, ClientError> {
+    String::from_utf8(body.into()).map_err(|error| ClientError::Misunderstood(error.to_string()))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {

@@ -10,15 +10,23 @@
 //! | GET | `/v1/connections` | [`lb_core::view::Connections`] |
 //! | GET | `/v1/persistence` | [`lb_core::view::PersistenceList`] |
 //! | DELETE | `/v1/persistence` | [`lb_core::view::PersistenceCleared`] |
+//! | GET | `/v1/health` | [`lb_core::view::HealthList`] |
+//! | GET | `/v1/events` | [`lb_core::view::Events`], with `wait` once something matches |
+//! | POST | `/v1/order` | [`lb_core::view::OrderReport`] |
 //! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |
+//! | POST | `/v1/confirm`, `/v1/rollback` | [`lb_core::view::ConfirmReport`]; 409 when nothing waits for it |
 //! | POST | `/v1/stop` | [`lb_core::view::StopReport`] |
 //! | GET | `/v1/config` | the configuration in force with every default, YAML |
+//! | GET | `/metrics` | everything counted, for Prometheus |
 //!
 //! Whatever is not a success answers [`lb_core::view::ErrorBody`]. One connection carries one
-//! request, so that a client never holds a place it does not use.
+//! request, so that a client never holds a place it does not use; clients that wait for events have a
+//! bound of their own, so that they leave places for the others.
 
 mod answer;
+mod body;
 mod client;
+mod peer;
 mod request;
 mod route;
 mod server;
@@ -27,8 +35,9 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use body::CONFIRM_WITHIN_SECONDS;
 pub use client::{Client, ClientError};
-pub use request::{Handle, ReloadRefused, Request, Unanswered};
+pub use request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
 pub use server::{Limits, Server};
 pub use socket::BindError;
 

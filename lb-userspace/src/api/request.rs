@@ -145,6 +145,12 @@ impl Handle {
         Self { requests, timeout }
     }
 
+    /// The same handle, which waits so much longer: for a request that asks to be kept waiting.
+    #[must_use]
+    pub fn patient(&self, longer: Duration) -> Self {
+        Self { requests: self.requests.clone(), timeout: self.timeout.saturating_add(longer) }
+    }
+
     /// Sends the request that `with_reply` makes around a reply channel, and waits for the answer.
     ///
     /// # Errors

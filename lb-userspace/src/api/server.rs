@@ -8,13 +8,15 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_core::view::MAX_WAIT_SECONDS;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::answer::{Peer, answer};
+use super::answer::{Context, answer};
+use super::peer::Peer;
 use super::request::{Handle, Request};
 use super::socket::{self, BindError, SocketFile};
 
@@ -29,7 +31,9 @@ pub struct Limits {
     pub body_read: Duration,
     /// Size of a body.
     pub body_bytes: usize,
-    /// For the control loop to answer.
+    /// Of those, connections that may wait for events.
+    pub waiting: usize,
+    /// For the control loop to answer, beyond the wait that a request asks for.
     pub reply: Duration,
     /// For a whole connection, the reading of the answer included.
     pub connection: Duration,
@@ -41,11 +45,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
+            waiting: 32,
             header_read: Duration::from_secs(5),
             body_read: Duration::from_secs(5),
             body_bytes: 16 * 1024,
             reply: Duration::from_secs(30),
-            connection: Duration::from_secs(60),
+            // The longest wait for events, the time to answer it, and the reading.
+            connection: Duration::from_secs(MAX_WAIT_SECONDS as u64 + 35),
             stop: Duration::from_secs(5),
         }
     }
@@ -85,6 +91,8 @@ impl Server {
         let handle = Handle::new(requests, limits.reply);
         let places = Arc::new(Semaphore::new(limits.connections));
         let (closing, closed) = watch::channel(false);
+        let waiting = Arc::new(Semaphore::new(limits.waiting));
+        let context = Context { handle, limits, waiting, closed };
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
@@ -92,10 +100,9 @@ impl Server {
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
                 (place, stream) = accept(&listener, &places) => {
-                    let closed = closed.clone();
-                    let handle = handle.clone();
+                    let context = context.clone();
                     connections.spawn(async move {
-                        connection(stream, handle, limits, closed).await;
+                        connection(stream, context).await;
                         drop(place);
                     });
                 }
@@ -103,6 +110,7 @@ impl Server {
         }
         drop(file);
         drop(listener);
+        drop(context);
         closing.send_replace(true);
         let all_answered = async { while connections.join_next().await.is_some() {} };
         if timeout(limits.stop, all_answered).await.is_err() {
@@ -125,12 +133,13 @@ async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> (Option<Own
     }
 }
 
-async fn connection(stream: UnixStream, handle: Handle, limits: Limits, mut closed: watch::Receiver<bool>) {
-    let peer = stream.peer_cred().map_or(Peer { uid: None, pid: None }, |credentials| Peer {
-        uid: Some(credentials.uid()),
-        pid: credentials.pid(),
-    });
-    let service = service_fn(move |request| answer(request, handle.clone(), limits, peer));
+async fn connection(stream: UnixStream, context: Context) {
+    let limits = context.limits;
+    let mut closed = context.closed.clone();
+    let peer = Peer::of(&stream);
+    let service = service_fn(move |request| answer(request, context.clone(), peer));
+    // A client that leaves ends the connection, and with it whatever waits for its answer: hyper closes
+    // when the client has closed its half (`half_close` is off).
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)

@@ -3,17 +3,22 @@
 //! In: files, and for some the text of the running configuration, which the caller gets from the
 //! daemon. Out: text or JSON, and how it ended. Absent: the daemon; none of this needs it to run.
 
+mod live;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lb_core::config::diagnostic::{Diagnostic, Severity, render, render_coloured};
 use lb_core::config::diff::{Change, diff};
+use lb_core::config::impact::impact;
 use lb_core::config::model::Config;
 use lb_core::config::{self, Loaded, check_against_host, effective};
 use lb_core::tables::unsupported;
+use lb_core::view::Status;
 use serde::Serialize;
 
+use self::live::LiveFlows;
 use crate::config_files::{self, DEFAULT_PATH, LoadError};
 
 /// How a command ended.
@@ -132,14 +137,22 @@ pub(super) fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &
     Ok(if errors == 0 { Outcome::Fine } else { Outcome::Invalid })
 }
 
-/// Says what differs between two configurations. `running` is the text of the running one, as
-/// [`effective`] printed it; it is used when [`DiffArgs::needs_running`].
+/// What the daemon says of itself, for a comparison.
+pub(super) struct Running {
+    /// Its configuration, as [`effective`] printed it.
+    pub(super) config: String,
+    /// Who has how many connections; `None`: it could not say.
+    pub(super) status: Option<Status>,
+}
+
+/// Says what differs between two configurations, and which live flows that would touch. `running` is
+/// used when [`DiffArgs::needs_running`].
 ///
 /// # Errors
 /// When the result cannot be written.
 pub(super) fn compare(
     args: &DiffArgs,
-    running: Option<&str>,
+    running: Option<&Running>,
     colour: bool,
     out: &mut impl Write,
     err: &mut impl Write,
@@ -148,7 +161,7 @@ pub(super) fn compare(
     let (old, new) = match (&args.first, &args.second, running) {
         (Some(old), Some(new), _) => (config_files::load(old).map(|loaded| loaded.config), new),
         (new, _, Some(running)) => {
-            (config::read_effective(running).map_err(LoadError::Invalid), new.as_ref().unwrap_or(&installed))
+            (config::read_effective(&running.config).map_err(LoadError::Invalid), new.as_ref().unwrap_or(&installed))
         }
         (_, _, None) => return failed("the running configuration is not known; name two files to compare", err),
     };
@@ -166,12 +179,15 @@ pub(super) fn compare(
         }
     };
     let changes = diff(&old, &new);
+    let status = running.filter(|_| args.needs_running()).and_then(|running| running.status.as_ref());
+    let flows = LiveFlows::of(impact(&old, &new), status);
     if args.json {
-        json(out, &changes)?;
+        json(out, &serde_json::json!({ "changes": changes, "live_flows": flows }))?;
     } else if changes.is_empty() {
         writeln!(out, "nothing changes")?;
     } else {
         print_changes(&changes, out)?;
+        write!(out, "\n{}", flows.text())?;
     }
     Ok(Outcome::Fine)
 }

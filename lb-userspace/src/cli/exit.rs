@@ -33,6 +33,12 @@ pub(super) enum Failure {
     /// The daemon gave no answer, or said no.
     #[error("{0}")]
     Client(#[from] ClientError),
+    /// The daemon was not asked, or what it did is not what was wanted; one sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// It has been said already.
+    #[error("not everything that was asked for was done")]
+    Said,
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
@@ -48,6 +54,7 @@ impl Failure {
         match self {
             // `lbctl connections | head` is not a mistake.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Fine,
+            Self::Said => return Exit::Failed,
             Self::Client(ClientError::InvalidConfiguration(mistakes)) => {
                 let _ = writeln!(err, "{}\n", clean_text(mistakes.rendered.trim_end()));
             }
@@ -66,9 +73,12 @@ impl Failure {
             Self::Client(
                 ClientError::Broken(_)
                 | ClientError::TimedOut(_)
+                | ClientError::Stopping(_)
                 | ClientError::Refused(_)
                 | ClientError::Misunderstood(_),
             )
+            | Self::Refused(_)
+            | Self::Said
             | Self::Output(_)
             | Self::System(..) => Exit::Failed,
         }

@@ -1,6 +1,9 @@
 //! Arguments that several listings share.
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use lb_core::config::parse_duration;
 use lb_core::view::{ConnectionsSort, FlowState, MAX_LIMIT, Network};
 
 /// Which virtual service, real server and client a listing is about.
@@ -20,6 +23,11 @@ pub(super) struct Filters {
 /// A number of rows.
 pub(super) fn limit() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT))
+}
+
+/// A length of time as in the configuration: `90s`, `10m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a length of time like 90s, 10m or 2h".to_owned())
 }
 
 /// One of the states of a flow.

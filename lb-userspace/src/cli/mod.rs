@@ -7,8 +7,11 @@
 mod config;
 mod connections;
 mod control;
+mod events;
 mod exit;
 mod filters;
+mod health;
+mod order;
 mod output;
 mod persistence;
 pub mod render;
@@ -26,9 +29,10 @@ use clap_complete::Shell;
 
 pub use exit::Exit;
 use exit::Failure;
+use lb_core::view::Order;
 pub use output::Terminal;
 
-use crate::api::{Client, DEFAULT_SOCKET};
+use crate::api::{Client, ClientError, DEFAULT_SOCKET};
 
 /// Looks after the load balancer on this machine.
 #[derive(Debug, Parser)]
@@ -54,9 +58,22 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Show every health check: what it found, how fast, and its last probes.
+    Health(health::Args),
+    /// List what happened, one sentence each.
+    Events(events::Args),
+    /// Take a real server out of service gently: no new clients, the old ones stay.
+    Drain(order::Args),
+    /// Take a real server out of service at once: its flows and persistent clients are cut.
+    Halt(order::Args),
+    /// Bring a drained or halted real server back into service.
+    Online(order::Args),
+    /// Give a real server another share of new flows than configured.
+    Weight(order::WeightArgs),
     /// Say whether a configuration is valid, and everything that is wrong with it.
     Check(config::CheckArgs),
-    /// Say what differs between two configurations, or between a file and what runs.
+    /// Say what differs between two configurations, or between a file and what runs, and which flows
+    /// that would touch.
     Diff(config::DiffArgs),
     /// Print the configuration.
     Config(config::ConfigArgs),
@@ -64,6 +81,10 @@ pub enum Command {
     Schema,
     /// Apply the configuration file as it is now; established connections stay.
     Reload(control::ReloadArgs),
+    /// Keep the configuration that `reload --confirm` has put in force.
+    Confirm(control::ConfirmArgs),
+    /// Go back to the configuration before the one that waits to be confirmed.
+    Rollback(control::ConfirmArgs),
     /// Stop lbd; without --detach the kernel goes on forwarding layer 4 traffic.
     Stop(control::StopArgs),
     /// Print the completions of a shell, to be sourced or installed.
@@ -84,14 +105,22 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Diff(args) if !args.needs_running() => {
             return ended(config::compare(&args, None, terminal().colour, out, err));
         }
-        Command::Diff(args) => match client.effective_config().await {
+        Command::Diff(args) => match running(&client).await {
             Ok(running) => return ended(config::compare(&args, Some(&running), terminal().colour, out, err)),
             Err(error) => Err(error.into()),
         },
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Health(args) => health::run(args, &client, terminal(), out).await,
+        Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
+        Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
+        Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
+        Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,
+        Command::Weight(args) => order::weight(&args, &client, out, err).await,
         Command::Reload(args) => control::reload(args, &client, out, err).await,
+        Command::Confirm(args) => control::confirm(args, client.confirm().await, out),
+        Command::Rollback(args) => control::confirm(args, client.rollback().await, out),
         Command::Stop(args) => control::stop(args, &client, out).await,
         Command::Completions { shell } => completions(shell, out),
     };
@@ -100,6 +129,13 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Ok(()) => Exit::Fine,
         Err(failure) => failure.report(err),
     }
+}
+
+/// What a file is compared with.
+async fn running(client: &Client) -> Result<config::Running, ClientError> {
+    let config = client.effective_config().await?;
+    // What differs is worth telling also when nobody says whom it touches.
+    Ok(config::Running { config, status: client.status().await.ok() })
 }
 
 /// The exit status of a command that needs no daemon.

@@ -1,6 +1,7 @@
 //! Where results go: what the terminal can do, and JSON.
 
 use std::io::{IsTerminal, Write};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -30,6 +31,11 @@ impl Terminal {
         let colour = set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb");
         Self { width, height: Some(height), colour }
     }
+}
+
+/// Seconds since 1970-01-01 UTC by the clock of this machine; 0 where it is set before that.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 pub(super) fn text(out: &mut impl Write, text: &str) -> Result<(), Failure> {

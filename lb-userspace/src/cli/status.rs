@@ -38,7 +38,10 @@ pub(super) async fn run(
         None if args.json => output::json(out, &client.status().await?),
         None => {
             let terminal = terminal();
-            output::text(out, &render::status(&client.status().await?, terminal.width, terminal.colour))
+            output::text(
+                out,
+                &render::status(&client.status().await?, output::unix_now(), terminal.width, terminal.colour),
+            )
         }
     }
 }

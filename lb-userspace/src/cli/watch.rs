@@ -99,7 +99,7 @@ async fn frames(
         let picture = match &answer {
             Ok(status) => {
                 let earlier = earlier.as_ref().map(|(status, at)| Earlier { status, elapsed: now - *at });
-                render::status_since(status, earlier.as_ref(), terminal.width, terminal.colour)
+                render::status_since(status, earlier.as_ref(), output::unix_now(), terminal.width, terminal.colour)
             }
             Err(error) => format!("{error}\n"),
         };

@@ -56,12 +56,13 @@ impl Daemon {
                     }
                 });
             }
-            Request::Reload { request: _, reply } => drop(reply.send(self.reload().await)),
-            Request::Health { reply } => drop(reply),
-            Request::Events { query: _, reply } => drop(reply),
-            Request::Order { request: _, reply } => drop(reply),
+            Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
+            Request::Events { query, reply } => self.happenings.ask(query, reply),
+            Request::Order { request, reply } => drop(reply.send(self.order(request))),
+            Request::Reload { request, reply } => drop(reply.send(self.reload(request).await)),
+            Request::Confirm { reply } => drop(reply.send(self.confirm())),
+            Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
             Request::Metrics { reply } => drop(reply),
-            Request::Confirm { reply } | Request::Rollback { reply } => drop(reply),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
@@ -85,9 +86,16 @@ impl Daemon {
             path: self.options.config.display().to_string(),
             loaded_seconds_ago: (now - self.loaded).as_secs(),
             services: config.virtual_services.len() as u64,
-            confirm_within_seconds: None,
+            confirm_within_seconds: self.trial.as_ref().map(|trial| trial.seconds_left(now)),
         };
-        let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
+        let mut problems: Vec<String> = self
+            .problems
+            .values()
+            .chain(self.vips.problems.values())
+            .chain(&self.orders_problem)
+            .chain(&self.happenings.problem)
+            .cloned()
+            .collect();
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {
             problems.push(error.to_string());
@@ -124,7 +132,7 @@ impl Daemon {
         interfaces
     }
 
-    fn measured(&self) -> Measured {
+    pub(super) fn measured(&self) -> Measured {
         let servers = self.control.wanted().servers.iter();
         let measures = servers.map(|(&server, entry)| {
             let counters = self.tables.server_counters(server).unwrap_or_default();
@@ -194,7 +202,8 @@ impl Daemon {
     fn lister(&mut self) -> Lister {
         let wanted = self.control.wanted();
         let services = wanted.service_numbers.iter().map(|(name, id)| (*id, name.clone())).collect();
-        let servers = wanted.server_numbers.iter().map(|(key, id)| (*id, key.server.clone())).collect();
+        let leaving = wanted.leaving.iter().map(|(identity, id)| (*id, identity.server.clone()));
+        let servers = wanted.server_numbers.iter().map(|(key, id)| (*id, key.server.clone())).chain(leaving).collect();
         let prefixes = self.control.config().virtual_services.iter().filter_map(|service| {
             let id = wanted.service_numbers.get(&service.name)?;
             let persistence = service.persistence.as_ref()?;

@@ -2,19 +2,21 @@
 //! read again.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use lb_core::config::diagnostic::{Diagnostic, Severity, render};
 use lb_core::config::diff::diff;
 use lb_core::config::model::Config;
 use lb_core::config::{Loaded, check_against_host};
+use lb_core::control::Orders;
 use lb_core::tables::unsupported;
-use lb_core::view::{InvalidConfiguration, ReloadReport, ReloadResult};
+use lb_core::view::{self, EventKind, InvalidConfiguration, ReloadReport, ReloadRequest, ReloadResult};
 use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
 use super::Daemon;
+use super::confirmation::{ROLLED_BACK, Trial};
 use crate::api::ReloadRefused;
 use crate::config_files::{self, LoadError};
 use crate::dataplane;
@@ -66,39 +68,89 @@ pub(super) fn load(path: &Path) -> Result<Config> {
     }
 }
 
-/// Why a configuration was refused, as text.
-pub(super) fn sentence(refused: &ReloadRefused) -> String {
+/// Why a configuration was refused, in one sentence. The mistakes themselves go to the log.
+fn sentence(refused: &ReloadRefused) -> String {
     match refused {
-        ReloadRefused::Invalid(invalid) => format!("the file cannot run:\n{}", invalid.rendered),
+        ReloadRefused::Invalid(invalid) => {
+            warn!("the file cannot run:\n{}", invalid.rendered.trim_end());
+            "the file has mistakes, `lbctl check` lists them".to_owned()
+        }
         ReloadRefused::Failed(sentence) => sentence.clone(),
     }
 }
 
 impl Daemon {
     /// Reads the configuration again and puts it in force. When anything is wrong with it, the
-    /// running one stays.
-    pub(super) async fn reload(&mut self) -> Result<ReloadReport, ReloadRefused> {
+    /// running one stays. What came of it is told as an event.
+    pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<ReloadReport, ReloadRefused> {
+        let result = self.try_reload(request).await;
+        match &result {
+            Ok(ReloadReport { result: ReloadResult::Unchanged, .. }) => {
+                self.told(
+                    EventKind::Configuration,
+                    view::Severity::Info,
+                    None,
+                    "the file says what is in force already",
+                );
+            }
+            Ok(report) => {
+                let changes = report.changes.len();
+                let trial = report.confirm_within_seconds;
+                let trial = trial.map_or_else(String::new, |left| format!(", on trial for {left} seconds"));
+                let sentence = format!("another configuration is in force, {changes} changes{trial}");
+                self.told(EventKind::Configuration, view::Severity::Info, None, sentence);
+            }
+            Err(refused) => {
+                let sentence = format!("the configuration stays as it is: {}", sentence(refused));
+                self.told(EventKind::Configuration, view::Severity::Warning, None, sentence);
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&mut self, request: ReloadRequest) -> Result<ReloadReport, ReloadRefused> {
+        let now = Instant::now();
+        if let Some(trial) = &self.trial {
+            return Err(ReloadRefused::Failed(format!(
+                "the configuration in force is on trial for another {} seconds; `lbctl confirm` keeps it, `lbctl \
+                 rollback` goes back to the one before",
+                trial.seconds_left(now)
+            )));
+        }
         let (config, warnings) = accept(&self.options.config)?;
         let warnings = warnings.iter().map(render).collect();
-        let changes: Vec<String> = diff(self.control.config(), &config).iter().map(ToString::to_string).collect();
+        let before = self.control.config().clone();
+        let changes: Vec<String> = diff(&before, &config).iter().map(ToString::to_string).collect();
+        self.problems.remove(ROLLED_BACK);
         if changes.is_empty() {
-            return Ok(ReloadReport {
-                result: ReloadResult::Unchanged,
-                changes,
-                warnings,
-                confirm_within_seconds: None,
-            });
+            let result = ReloadResult::Unchanged;
+            return Ok(ReloadReport { result, changes, warnings, confirm_within_seconds: None });
         }
-        self.control
-            .configure(config, Instant::now())
+        let orders = self.control.orders();
+        self.put_in_force(config, None).await?;
+        let confirm_within_seconds = request.confirm_within_seconds;
+        if let Some(seconds) = confirm_within_seconds {
+            self.trial = Some(Trial::new(before, orders, Duration::from_secs(seconds), now));
+        }
+        Ok(ReloadReport { result: ReloadResult::Applied, changes, warnings, confirm_within_seconds })
+    }
+
+    /// Puts a configuration in force, with the orders that held with it if it comes back.
+    pub(super) async fn put_in_force(&mut self, config: Config, orders: Option<Orders>) -> Result<(), ReloadRefused> {
+        let now = Instant::now();
+        let taken = match &orders {
+            Some(orders) => self.control.restore(config, orders, now),
+            None => self.control.configure(config, now),
+        };
+        taken
             .map_err(|refusal| ReloadRefused::Failed(format!("the configuration cannot be carried out: {refusal}")))?;
-        let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
         // In force from here on: what fails is told, and does not keep the rest from being done.
-        self.loaded = Instant::now();
+        self.loaded = now;
         let attached = self.attach().await;
         let written = self.write_plan();
+        self.keep_orders();
         self.plan_vips().await;
-        attached.and(written).map_err(failed)?;
-        Ok(ReloadReport { result: ReloadResult::Applied, changes, warnings, confirm_within_seconds: None })
+        let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
+        attached.and(written).map_err(failed)
     }
 }

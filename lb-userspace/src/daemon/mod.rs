@@ -6,30 +6,38 @@
 
 mod answers;
 mod configuration;
+mod confirmation;
+mod file;
+mod happenings;
+mod health;
 mod interfaces;
 mod numbers;
 mod options;
+mod orders;
 mod vips;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use lb_common::abi::ServerId;
-use lb_core::control::{Action, Control};
+use lb_core::control::{Action, Control, Past};
 use lb_core::health::Outcome;
+use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Question, Report};
 use crate::netlink::{self, Netlink};
 
+use confirmation::Trial;
+use happenings::Happenings;
 use interfaces::Device;
 pub use options::Options;
 use vips::Vips;
@@ -44,6 +52,9 @@ const SWEEP_SHARE: u32 = 9;
 
 /// Between attempts to write a plan that the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Under this name the problem of numbers that are not kept is kept.
+const UNKEPT: &str = "numbers";
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -73,11 +84,19 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
-    /// The tables were written since the names of their numbers were kept.
+    /// The names of the numbers were not kept since they may have changed.
     unkept: bool,
     started: Instant,
     loaded: Instant,
     devices: Vec<Device>,
+    happenings: Happenings,
+    /// A configuration that waits to be confirmed.
+    trial: Option<Trial>,
+    health_kept: Instant,
+    /// When the sweep under way was begun.
+    sweep_begun: Instant,
+    /// Why orders are not kept over a restart.
+    orders_problem: Option<String>,
     problems: BTreeMap<String, String>,
 }
 
@@ -126,11 +145,16 @@ impl Daemon {
         let program = Program::load(&loading)?;
         let tables = Arc::new(Tables::open(&options.pin_dir)?);
         let installed = tables.installed()?;
-        let ids = numbers::adopt(&options.state_dir(), &installed)?;
+        let runtime = options.runtime_dir();
+        let ids = numbers::adopt(&runtime, &installed)?;
         let now = Instant::now();
+        let came_back = !installed.services.is_empty();
+        make_state_directory(&options.state_dir);
+        let health = health::read(&runtime, SystemTime::now());
+        let past = Past { installed, ids, orders: orders::read(&options.state_dir), health };
         let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
-        let control = Control::new(config, installed, ids, clock.tick(), seed, now)
-            .context("the configuration cannot be carried out")?;
+        let control =
+            Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
         let inbox = Inbox {
             requests,
             reports,
@@ -140,6 +164,7 @@ impl Daemon {
             hangup: signal(SignalKind::hangup())?,
         };
         let mut daemon = Self {
+            happenings: Happenings::resume(&options.state_dir),
             options,
             control,
             program,
@@ -157,6 +182,10 @@ impl Daemon {
             started: now,
             loaded: now,
             devices: Vec::new(),
+            trial: None,
+            health_kept: now,
+            sweep_begun: now,
+            orders_problem: None,
             problems: BTreeMap::new(),
         };
         daemon.write_plan()?;
@@ -165,11 +194,8 @@ impl Daemon {
             tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }
         daemon.plan_vips().await;
-        info!(
-            services = daemon.control.config().virtual_services.len(),
-            interfaces = daemon.devices.len(),
-            "lbd is running"
-        );
+        daemon.keep_orders();
+        daemon.tell_start(came_back);
         Ok((daemon, server, request_sender))
     }
 
@@ -214,8 +240,8 @@ impl Daemon {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Probe { id, generation, address, check } => {
-                self.prober.probe(id, generation, Question { address, check, vip: None });
+            Action::Probe { id, generation, address, check, subject } => {
+                self.prober.probe(id, generation, Question { address, check, subject });
             }
             Action::Cancel { id, generation } => self.prober.cancel(id, generation),
             Action::Ask(question) => {
@@ -223,25 +249,20 @@ impl Daemon {
                     self.control.neighbour(answer, Instant::now());
                 }
             }
-            Action::Notice(notice) => {
-                let (service, server) = (&notice.server.service, &notice.server.server);
-                if notice.worse {
-                    warn!(service, server, "{}", notice.sentence);
-                } else {
-                    info!(service, server, "{}", notice.sentence);
-                }
-            }
+            Action::Notice(notice) => self.notice(notice),
         }
     }
 
     /// Brings the kernel tables to where they should be.
     fn write_plan(&mut self) -> Result<()> {
         let operations = self.control.plan()?;
+        self.retry = None;
         if !operations.is_empty() {
             debug!(operations = operations.len(), "writing the tables");
-            // Even when the tables take only a part: what they took may carry new numbers.
             self.unkept = true;
         }
+        // Before the tables: a daemon that dies within the plan leaves names for all numbers it may have written.
+        self.keep_numbers();
         for operation in &operations {
             self.tables.write(operation)?;
             self.control.applied(operation);
@@ -249,13 +270,27 @@ impl Daemon {
         if !operations.is_empty() {
             self.control.settled();
         }
-        if self.unkept {
-            numbers::keep(&self.options.state_dir(), self.control.ids())?;
-            self.unkept = false;
-        }
-        // Also when nothing is left to write: a time that has passed would be met again and again.
-        self.retry = None;
         Ok(())
+    }
+
+    /// Writes down whose the numbers are. Packets go before: when it fails, the tables are written all the same.
+    fn keep_numbers(&mut self) {
+        if !self.unkept {
+            return;
+        }
+        match numbers::keep(&self.options.runtime_dir(), self.control.ids()) {
+            Ok(()) => {
+                self.unkept = false;
+                self.problems.remove(UNKEPT);
+            }
+            Err(error) => {
+                let problem = format!("flows would not survive a restart of lbd: {error:#}");
+                if self.problems.insert(UNKEPT.to_owned(), problem.clone()).is_none() {
+                    self.told(EventKind::Daemon, Severity::Warning, None, problem);
+                }
+                self.retry = Some(Instant::now() + RETRY);
+            }
+        }
     }
 
     async fn next_event(&mut self) -> Event {
@@ -288,9 +323,15 @@ impl Daemon {
 
     fn deadline(&self) -> Instant {
         let sweep = self.sweeping.is_none().then_some(self.next_sweep);
-        let deadlines = [self.control.next_deadline(), self.vips.next_deadline(), sweep, self.retry];
-        let idle = Instant::now() + Duration::from_secs(60);
-        deadlines.into_iter().flatten().min().unwrap_or(idle)
+        let deadlines = [
+            self.control.next_deadline(),
+            self.vips.next_deadline(),
+            self.happenings.next_deadline(),
+            self.trial.as_ref().map(Trial::until),
+            sweep,
+            self.retry,
+        ];
+        deadlines.into_iter().flatten().fold(self.health_deadline(), Instant::min)
     }
 
     async fn handle(&mut self, event: Event) -> Option<End> {
@@ -307,13 +348,12 @@ impl Daemon {
                 return Some(End::Failed(anyhow::Error::new(error).context("the kernel reports no more changes")));
             }
             Event::Swept(took, result) => self.swept(took, result),
-            Event::Timeout => self.timeout(now),
-            Event::Reload => match self.reload().await {
-                Ok(report) => info!(changes = report.changes.len(), "the configuration was read again"),
-                Err(refused) => warn!("the configuration stays as it is: {}", configuration::sentence(&refused)),
-            },
+            Event::Timeout => self.timeout(now).await,
+            // What came of it is told by the reload itself.
+            Event::Reload => drop(self.reload(ReloadRequest::default()).await),
             Event::Stop => {
-                info!("lbd stops; the kernel goes on forwarding as it is");
+                self.keep_health_now(now);
+                self.told(EventKind::Daemon, Severity::Info, None, "lbd stops; the kernel goes on forwarding as it is");
                 return Some(End::Stop);
             }
         }
@@ -324,9 +364,12 @@ impl Daemon {
         self.control.probed(id, generation, outcome, now);
     }
 
-    fn timeout(&mut self, now: Instant) {
+    async fn timeout(&mut self, now: Instant) {
         self.control.handle_timeout(now);
         self.vips.handle_timeout(now);
+        self.happenings.handle_timeout(now);
+        self.end_trial(now).await;
+        self.keep_health(now);
         if self.sweeping.is_none() && self.next_sweep <= now {
             self.sweep();
         }
@@ -343,6 +386,7 @@ impl Daemon {
             }
         };
         let (tables, roster) = (Arc::clone(&self.tables), self.control.roster());
+        self.sweep_begun = Instant::now();
         self.sweeping = Some(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
             let result = tables.sweep(&roster, tick);
@@ -355,11 +399,19 @@ impl Daemon {
         self.next_sweep = Instant::now() + SWEEP_PAUSE.max(took * SWEEP_SHARE);
         match result {
             Ok(swept) => {
-                self.control.counted(&swept.connections);
+                self.control.counted(&swept.connections, &swept.clients, self.sweep_begun, Instant::now());
                 self.swept = swept;
             }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),
         }
+    }
+
+    fn tell_start(&mut self, came_back: bool) {
+        let (services, interfaces) = (self.control.config().virtual_services.len(), self.devices.len());
+        let how = if came_back { "goes on from the tables of the one before" } else { "starts with empty tables" };
+        let sentence =
+            format!("lbd {} {how}; {services} virtual services, {interfaces} interfaces", env!("CARGO_PKG_VERSION"));
+        self.told(EventKind::Daemon, Severity::Info, None, sentence);
     }
 
     /// Leaves service on purpose: nothing of the load balancer remains.
@@ -369,8 +421,9 @@ impl Daemon {
         }
         self.remove_vips().await;
         program::remove(&self.options.pin_dir)?;
-        numbers::forget(&self.options.state_dir())?;
-        info!("XDP, tables and VIPs are removed");
+        numbers::forget(&self.options.runtime_dir())?;
+        health::forget(&self.options.runtime_dir());
+        self.told(EventKind::Daemon, Severity::Info, None, "XDP, tables and VIPs are removed");
         Ok(())
     }
 
@@ -384,8 +437,17 @@ impl Daemon {
 }
 
 impl Options {
-    /// Where what must outlive the daemon is kept: beside the socket.
-    fn state_dir(&self) -> PathBuf {
+    /// Where what must outlive the daemon, but not a reboot, is kept: beside the socket.
+    fn runtime_dir(&self) -> PathBuf {
         self.socket.parent().map_or_else(|| PathBuf::from("/run/lb"), PathBuf::from)
+    }
+}
+
+/// Without a state directory the daemon runs; what is written there says what is wrong when it is needed.
+fn make_state_directory(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    if let Err(error) = made {
+        warn!("the state directory {} cannot be made: {error}", path.display());
     }
 }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use lb_core::tables::{Ids, Installed, ServerIdentity};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+
+use super::file;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Numbers {
@@ -30,19 +31,13 @@ struct Server {
     number: u32,
 }
 
-fn file(directory: &Path) -> PathBuf {
+fn path(directory: &Path) -> PathBuf {
     directory.join("numbers.json")
 }
 
 /// Numbers as the tables and the file say.
 pub(super) fn adopt(directory: &Path, installed: &Installed) -> Result<Ids> {
-    let numbers = match fs::read(file(directory)) {
-        Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-            warn!(%error, "{} cannot be read: flows of before are cut", file(directory).display());
-            Numbers::default()
-        }),
-        Err(_) => Numbers::default(),
-    };
+    let numbers: Numbers = file::read(&path(directory), "flows of before are cut").unwrap_or_default();
     let servers = numbers.servers.into_iter().map(|s| {
         let identity = ServerIdentity { service: s.service, server: s.server, address: s.address, port: s.port };
         (identity, s.number)
@@ -62,16 +57,12 @@ pub(super) fn keep(directory: &Path, ids: &Ids) -> Result<()> {
     });
     let services = ids.services().map(|(name, number)| (name.to_owned(), number)).collect();
     let numbers = Numbers { services, servers: servers.collect() };
-    let path = file(directory);
-    let text = serde_json::to_vec(&numbers)?;
-    // Beside it first, so that a full disk leaves the old one whole.
-    let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("writing {}", path.display()))
+    Ok(file::replace(&path(directory), &numbers)?)
 }
 
 /// Nothing is to be adopted any more.
 pub(super) fn forget(directory: &Path) -> Result<()> {
-    match fs::remove_file(file(directory)) {
+    match fs::remove_file(path(directory)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }

@@ -11,9 +11,12 @@ pub struct Options {
     /// The main file; conf.d beside it is read too.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
-    /// Where lbctl connects; what must outlive the daemon is kept beside it.
+    /// Where lbctl connects; what must outlive the daemon, but not a reboot, is kept beside it.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// Where orders about real servers and events are kept, over reboots too.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/lb")]
+    pub state_dir: PathBuf,
     /// Where tables, program and links are pinned, on a BPF file system.
     #[arg(long, value_name = "DIRECTORY", default_value = "/sys/fs/bpf/lb")]
     pub pin_dir: PathBuf,

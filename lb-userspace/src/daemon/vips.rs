@@ -39,7 +39,10 @@ impl Daemon {
     /// Brings up the VIPs of the configuration and takes down those of before.
     pub(super) async fn plan_vips(&mut self) {
         let services = &self.control.config().virtual_services;
-        let wanted = services.iter().map(|service| (service.address, service.interface.clone())).collect();
+        let configured = services.iter().map(|service| (service.address, service.interface.clone()));
+        // Flows of a service that is going still come in by its VIP.
+        let mut wanted: Wanted = self.control.leaving_vips().map(|vip| (vip, None)).collect();
+        wanted.extend(configured);
         self.carry_out(&wanted).await;
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lb_common::abi::{Address, Flow, FlowKey, FlowState, Opened, Persistence, PersistenceKey, Server};
 use lb_core::config::model::Limits;
 use lb_core::config::{self, Source};
-use lb_core::control::Control;
+use lb_core::control::{Control, Past};
 use lb_core::neighbour::{Action as Question, Input, Link, NeighbourState, RouteAnswer};
 use lb_core::tables::{Ids, Installed};
 
@@ -75,7 +75,7 @@ virtual_services:
 fn control(installed: Installed, ids: Ids) -> Control {
     let source = Source { path: "lb.yaml".to_owned(), text: YAML.to_owned() };
     let config = config::load(&[source], &|_| None).unwrap().config;
-    Control::new(config, installed, ids, Duration::from_secs(1), 1, Instant::now()).unwrap()
+    Control::new(config, Past { installed, ids, ..Past::default() }, Duration::from_secs(1), 1, Instant::now()).unwrap()
 }
 
 /// Control with everybody in service, on empty tables.

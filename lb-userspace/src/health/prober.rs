@@ -26,8 +26,8 @@ pub struct Question {
     pub address: IpAddr,
     /// What is asked of it.
     pub check: Arc<HealthCheck>,
-    /// The virtual service that it is asked for: VIP and port, which scripts are told.
-    pub vip: Option<(IpAddr, u16)>,
+    /// VIP and port that it is asked for, which scripts are told.
+    pub subject: Option<(IpAddr, u16)>,
 }
 
 /// How a probe ended: what [`lb_core::health::Input::Outcome`] takes.
@@ -138,7 +138,7 @@ impl Farewell {
 }
 
 async fn ask(tools: &Tools, question: &Question) -> Result<Farewell, Failure> {
-    let Question { address, check, vip } = question;
+    let Question { address, check, subject } = question;
     match &check.probe {
         Probe::Connect => connect::open(endpoint(question)?).await.map(Farewell::Close),
         Probe::Ping => tools.pinger.ping(*address).await.map(|()| Farewell::None),
@@ -160,7 +160,7 @@ async fn ask(tools: &Tools, question: &Question) -> Result<Farewell, Failure> {
             dicom::echo(endpoint(question)?, called_ae_title, calling_ae_title).await.map(Farewell::Release)
         }
         Probe::Script { path } => {
-            let (vip, vip_port) = vip.ok_or_else(|| local("the VIP that its script is to be told is not known"))?;
+            let (vip, vip_port) = subject.ok_or_else(|| local("the VIP that its script is to be told is not known"))?;
             let (address, port, timeout) = (*address, check.port, check.timeout);
             script::run(Call { program: path, vip, vip_port, address, port, timeout }).await.map(|()| Farewell::None)
         }

@@ -104,7 +104,7 @@ impl Bench {
 }
 
 pub(super) fn question(probe: Probe, address: IpAddr, port: Option<u16>) -> Question {
-    Question { address, check: Arc::new(check(probe, port)), vip: None }
+    Question { address, check: Arc::new(check(probe, port)), subject: None }
 }
 
 pub(super) fn dicom() -> Probe {
@@ -222,14 +222,14 @@ fn what_the_routes_say_is_told() {
 pub(super) struct Daemon {
     pub(super) health: Health,
     pub(super) bench: Bench,
-    vip: Option<(IpAddr, u16)>,
 }
 
 impl Daemon {
     /// Checks one real server.
     pub(super) fn of(address: IpAddr, check: HealthCheck) -> Self {
-        let mut daemon = Self { health: Health::new(1), bench: Bench::new(), vip: Some(VIP) };
-        daemon.health.handle(Input::Configure(vec![Target { id: A, address, check }]), Instant::now());
+        let mut daemon = Self { health: Health::new(1), bench: Bench::new() };
+        let target = Target { id: A, address, check, subject: Some(VIP), memory: None };
+        daemon.health.handle(Input::Configure(vec![target]), Instant::now());
         daemon
     }
 
@@ -237,8 +237,8 @@ impl Daemon {
         loop {
             while let Some(action) = self.health.poll_action() {
                 match action {
-                    Action::Probe { id, generation, address, check } => {
-                        self.bench.prober.probe(id, generation, Question { address, check, vip: self.vip });
+                    Action::Probe { id, generation, address, check, subject } => {
+                        self.bench.prober.probe(id, generation, Question { address, check, subject });
                     }
                     Action::Cancel { id, generation } => self.bench.prober.cancel(id, generation),
                     Action::Transition(transition) => return transition,

@@ -13,9 +13,8 @@ use lb_common::testing::{DEVICE, PacketBuilder};
 use lb_common::wire::{protocol, tcp};
 use lb_core::config::model::{Config, Limits};
 use lb_core::config::{self, Source};
-use lb_core::control::{Action, Control};
+use lb_core::control::{Action, Control, Past};
 use lb_core::neighbour::{self, Link, NeighbourState, RouteAnswer};
-use lb_core::tables::{Ids, Installed};
 use lb_datapath_tests::Rig;
 use lb_datapath_tests::peers::{Clients, VIP};
 use lb_userspace::dataplane::Tables;
@@ -168,7 +167,7 @@ fn control(limits: Limits) -> Result<Control> {
     let node = lb_core::config::model::Node { limits, ..loaded.config.node };
     let config = Config { node, ..loaded.config };
     let now = Instant::now();
-    let mut control = Control::new(config, Installed::default(), Ids::new(), TICK, 7, now)?;
+    let mut control = Control::new(config, Past::default(), TICK, 7, now)?;
     let link = Link { ifindex: DEVICE, device: "eth0".to_owned(), mac: Some([2, 0, 0, 0, 0, 1]), up: true, vlan: None };
     control.neighbour(neighbour::Input::Resync(vec![link]), now);
     while let Some(action) = control.poll_action() {

@@ -15,6 +15,7 @@ pub mod diff;
 mod effective;
 mod environment;
 pub mod host;
+pub mod impact;
 mod merge;
 pub mod model;
 mod parse;
@@ -39,6 +40,8 @@ use places::{Place, Problems};
 pub use reference::reference;
 pub use source::Source;
 use source::{SourceMap, Span};
+pub use values::{parse_duration, print_duration};
+pub use words::closest;
 
 /// A configuration that can be used.
 #[derive(Debug)]

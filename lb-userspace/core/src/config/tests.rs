@@ -1,4 +1,5 @@
 mod generated;
+mod impact;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

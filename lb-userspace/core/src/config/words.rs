@@ -11,14 +11,15 @@ use super::places::Place;
 use super::tree::{Node, clip};
 
 /// The name within `candidates` that was probably meant.
-pub(crate) fn closest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn closest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
     const LONGEST: usize = 64;
     if typed.chars().count() > LONGEST {
         return None;
     }
     let typed = typed.to_lowercase().replace('-', "_");
     let near = |name: &&'a str| {
-        let distance = edit_distance(&typed, &name.replace('-', "_"));
+        let distance = edit_distance(&typed, &name.to_lowercase().replace('-', "_"));
         (distance <= 1 + name.len() / 4).then_some((distance, *name))
     };
     candidates.iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)

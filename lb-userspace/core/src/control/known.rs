@@ -1,20 +1,35 @@
 //! What is known of one real server, from all the machines that look after it.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::abi::Server;
 
+use super::slow_start::SlowStart;
 use crate::config::model::HealthCheck;
-use crate::health::State;
+use crate::health::{State, TargetId};
 use crate::neighbour::{self, Problem};
 use crate::tables::{Admin, Health, NextHop, ServerInput};
+use crate::view::{Administration, AdministrativeState};
+
+/// What the configuration says of a real server, as far as this machine goes by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    pub address: IpAddr,
+    pub port: Option<u16>,
+    pub weight: u16,
+    pub slow_start: Duration,
+    /// `None`: it is not checked.
+    pub check: Option<HealthCheck>,
+    /// The VIP, and the port that a check speaks for.
+    pub vip: (IpAddr, u16),
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    pub address: IpAddr,
-    /// `None`: it is not checked.
-    pub check: Option<HealthCheck>,
+    pub described: Described,
+    /// Who asks on its behalf; `None`: nobody.
+    pub target: Option<TargetId>,
     pub health: State,
     pub since: Instant,
     /// Set by a restart: in service until the check has spoken.
@@ -24,14 +39,19 @@ pub(super) struct Known {
     pub doubt: Option<Problem>,
     /// It has as many connections as it may have.
     pub full: bool,
+    /// What an administrator ordered.
+    pub order: Option<Administration>,
+    /// Nobody is left of those that its drain spares.
+    pub drained: bool,
+    pub slow_start: SlowStart,
 }
 
 impl Known {
-    pub(super) fn new(address: IpAddr, unchecked: bool, now: Instant) -> Self {
-        let health = if unchecked { State::Up } else { State::Checking };
+    pub(super) fn new(described: Described, now: Instant) -> Self {
+        let health = if described.check.is_none() { State::Up } else { State::Checking };
         Self {
-            address,
-            check: None,
+            described,
+            target: None,
             health,
             since: now,
             adopted: false,
@@ -39,7 +59,26 @@ impl Known {
             hop_since: now,
             doubt: None,
             full: false,
+            order: None,
+            drained: false,
+            slow_start: SlowStart::default(),
         }
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        self.described.address
+    }
+
+    /// The configuration says something else of it now.
+    pub(super) fn describe(&mut self, described: Described, now: Instant) {
+        if described.check.is_none() && self.health != State::Up {
+            self.health = State::Up;
+            self.since = now;
+        }
+        if described.slow_start.is_zero() {
+            self.slow_start = SlowStart::default();
+        }
+        self.described = described;
     }
 
     /// Goes on as the tables say.
@@ -48,10 +87,43 @@ impl Known {
         self.hop = Some(Ok(hop));
     }
 
+    /// A server that comes back is spared for a while; one that comes for the first time comes with all
+    /// the others.
     pub(super) fn health_changed(&mut self, health: State, now: Instant) {
+        if self.health == State::Down && health == State::Up {
+            self.slow_start.begin(self.described.slow_start, now);
+        }
         self.health = health;
         self.since = now;
         self.adopted = false;
+    }
+
+    /// An administrator has spoken.
+    pub(super) fn ordered(&mut self, order: Option<Administration>, now: Instant) {
+        let was = self.admin();
+        self.order = order;
+        self.drained = false;
+        if was != Admin::Online && self.admin() == Admin::Online {
+            self.slow_start.begin(self.described.slow_start, now);
+        }
+    }
+
+    pub(super) fn admin(&self) -> Admin {
+        match self.order.as_ref().map(|order| order.state) {
+            None | Some(AdministrativeState::Online) => Admin::Online,
+            Some(AdministrativeState::Drained) => Admin::Drained,
+            Some(AdministrativeState::Halted) => Admin::Halted,
+        }
+    }
+
+    /// The weight once it has its full share.
+    pub(super) fn full_weight(&self) -> u16 {
+        self.order.as_ref().and_then(|order| order.weight).unwrap_or(self.described.weight)
+    }
+
+    /// Its share of new flows now.
+    pub(super) fn weight(&self) -> u16 {
+        self.slow_start.part_of(self.full_weight())
     }
 
     pub(super) fn hop_changed(&mut self, hop: Result<neighbour::NextHop, Problem>, now: Instant) {
@@ -102,7 +174,7 @@ impl Known {
             outer_vlan: hop.outer_vlan,
             inner_vlan: hop.inner_vlan,
         });
-        ServerInput { admin: Admin::Online, health, next_hop, weight: None, full: self.full }
+        ServerInput { admin: self.admin(), health, next_hop, weight: Some(self.weight()), full: self.full }
     }
 }
 

@@ -1,84 +1,58 @@
 //! The machine that owns the others: configuration, health, next hops and administrative states
 //! come together in the kernel tables.
 //!
-//! In: a configuration, outcomes of probes, what the kernel says about links and neighbours, and
+//! In: a configuration, orders, outcomes of probes, what the kernel says about links and neighbours, and
 //! `now`. Out: probes, questions to the kernel, sentences for the log ([`Action`]), table operations
 //! ([`Control::plan`]), and the overview ([`Control::status`]). Absent: tables, sockets, clocks.
 
+mod action;
+mod administration;
+mod checks;
 mod known;
+mod leaving;
+mod memory;
 mod overview;
+mod slow_start;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::model::{Config, Fallback, HealthCheck, Probe};
-use crate::health::{self, Health, Outcome, Target, TargetId};
+use crate::config::model::{Config, Fallback, HealthCheck, Probe, VirtualService};
+use crate::health::{self, Health, Outcome, TargetId};
 use crate::neighbour::{self, Neighbours};
-use crate::tables::{
-    CompileError, Compiler, FALLBACK, Ids, Installed, PlanError, ServerInput, ServerKey, TableOp, Wanted, plan,
-};
+use crate::tables::{Compiler, FALLBACK, Ids, Installed, ServerInput, ServerKey, TableOp, Wanted, plan};
+use crate::view::EventKind;
 use lb_common::abi::{ServerId, ServerState};
 
-use known::Known;
+pub use action::{Action, Notice, Refusal};
+pub use administration::{OrderError, Ordered, Orders};
+use known::{Described, Known};
+use leaving::{Leavers, identity};
+pub use memory::Memories;
 pub use overview::{Measured, ServerMeasures};
 pub use sweep::Roster;
-
-/// What the machine wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start a probe; its end comes back by [`Control::probed`].
-    Probe {
-        /// Of this target.
-        id: TargetId,
-        /// Belongs into the report.
-        generation: u32,
-        /// Whom to ask.
-        address: IpAddr,
-        /// What to ask.
-        check: Arc<HealthCheck>,
-    },
-    /// End a probe without a report.
-    Cancel {
-        /// Of this target.
-        id: TargetId,
-        /// As it was started with.
-        generation: u32,
-    },
-    /// A question about next hops; its answer comes back by [`Control::neighbour`].
-    Ask(neighbour::Action),
-    /// A real server changed: one line for the log.
-    Notice(Notice),
-}
-
-/// A real server changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Which.
-    pub server: ServerKey,
-    /// Whether an administrator should look.
-    pub worse: bool,
-    /// What and why, in one sentence.
-    pub sentence: String,
-}
-
-/// Why a configuration cannot be carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// It does not fit the tables.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// There is no room for its schedules beside the present ones.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-}
+use watch::Question;
 
 /// Servers that an earlier daemon left in service. Another address is another server.
 type Adopted = BTreeMap<(ServerKey, IpAddr), neighbour::NextHop>;
+
+/// What an earlier daemon left behind; the default: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// What the kernel tables hold.
+    pub installed: Installed,
+    /// Whose the numbers in them are.
+    pub ids: Ids,
+    /// What administrators ordered.
+    pub orders: Orders,
+    /// How the real servers were.
+    pub health: Memories,
+}
 
 /// The machine that owns the others.
 pub struct Control {
@@ -89,45 +63,48 @@ pub struct Control {
     installed: Installed,
     wanted: Wanted,
     servers: BTreeMap<ServerKey, Known>,
-    targets: BTreeMap<TargetId, ServerKey>,
+    leavers: Leavers,
+    questions: Vec<(TargetId, Question)>,
     next_target: u32,
     health: Health,
     neighbours: Neighbours,
+    /// The tables may not be as wanted.
     dirty: bool,
+    /// Somebody who was asked about has left.
+    unwatched: bool,
+    /// The health that was last asked for is still so.
+    remembered: bool,
     actions: VecDeque<Action>,
 }
 
 impl Control {
-    /// Goes on from what the tables hold. `seed` spreads the probes over time; `tick` is the length
-    /// of the datapath's.
+    /// Goes on from the past. `seed` spreads the probes over time; `tick` is the length of the datapath's.
     ///
     /// # Errors
     /// When `config` does not fit the tables.
-    pub fn new(
-        config: Config,
-        installed: Installed,
-        ids: Ids,
-        tick: Duration,
-        seed: u64,
-        now: Instant,
-    ) -> Result<Self, Refusal> {
+    pub fn new(config: Config, past: Past, tick: Duration, seed: u64, now: Instant) -> Result<Self, Refusal> {
         let mut control = Self {
             config: Config { virtual_services: Vec::new(), ..config.clone() },
             tick,
             compiler: Compiler::default(),
-            ids,
-            installed,
+            ids: past.ids,
+            installed: past.installed,
             wanted: Wanted::default(),
             servers: BTreeMap::new(),
-            targets: BTreeMap::new(),
+            leavers: Leavers::new(),
+            questions: Vec::new(),
             next_target: 0,
             health: Health::new(seed),
             neighbours: Neighbours::new(),
             dirty: true,
+            unwatched: false,
+            remembered: false,
             actions: VecDeque::new(),
         };
         let adopted = control.adopted();
-        control.put_in_force(config, &adopted, now)?;
+        let staying = described(&config).map(|(key, of)| identity(&key, &of)).collect();
+        control.adopt_leavers(&config, &staying, now);
+        control.put_in_force(config, &past.orders, &adopted, &past.health, now)?;
         Ok(control)
     }
 
@@ -148,20 +125,44 @@ impl Control {
         &self.config
     }
 
-    /// Puts another configuration in force. What is the same in both is not touched.
+    /// Puts another configuration in force. What is the same in both is not touched; orders about servers
+    /// that it does not name are forgotten.
     ///
     /// # Errors
     /// When it does not fit the tables; then nothing has changed.
     pub fn configure(&mut self, config: Config, now: Instant) -> Result<(), Refusal> {
-        self.put_in_force(config, &Adopted::new(), now)
+        let orders = self.orders();
+        self.restore(config, &orders, now)
     }
 
-    fn put_in_force(&mut self, config: Config, adopted: &Adopted, now: Instant) -> Result<(), Refusal> {
+    /// Puts a configuration in force again, with the orders that held then.
+    ///
+    /// # Errors
+    /// When it does not fit the tables; then nothing has changed.
+    pub fn restore(&mut self, config: Config, orders: &Orders, now: Instant) -> Result<(), Refusal> {
+        self.put_in_force(config, orders, &Adopted::new(), &Memories::new(), now)
+    }
+
+    fn put_in_force(
+        &mut self,
+        config: Config,
+        orders: &Orders,
+        adopted: &Adopted,
+        memories: &Memories,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let mut servers = BTreeMap::new();
-        for (key, address, check) in answering(&config) {
-            let mut known = match self.servers.get(&key) {
-                Some(known) if known.address == address => known.clone(),
-                _ => self.new_server(address, check.is_none(), now),
+        let mut staying = BTreeSet::new();
+        for (key, described) in described(&config) {
+            let identity = identity(&key, &described);
+            let (address, port) = (described.address, described.port);
+            let same =
+                self.servers.get(&key).filter(|known| known.address() == address && known.described.port == port);
+            // One that was leaving, and is wanted again, has never been away.
+            let back = || self.leavers.get(&identity).map(|leaving| &leaving.known);
+            let mut known = match same.or_else(back) {
+                Some(known) => known.clone(),
+                None => self.new_server(described.clone(), now),
             };
             // A server that was in service stays so until its check has spoken: a restart of the
             // daemon is no reason to cut its flows. It must never be compiled as down before, or
@@ -169,46 +170,35 @@ impl Control {
             if let Some(hop) = adopted.get(&(key.clone(), address)) {
                 known.adopt(hop.clone());
             }
-            servers.insert(key, Known { check, ..known });
+            known.describe(described, now);
+            if known.order.as_ref() != orders.get(&key) {
+                known.ordered(orders.get(&key).cloned(), now);
+            }
+            staying.insert(identity);
+            servers.insert(key, known);
         }
-        let wanted = self.compiler.compile(&config, &inputs(&servers), &mut self.ids, self.tick)?;
+        let leavers = self.leavers_after(&config, &staying, now);
+        let told = Self::leaver_inputs(&leavers);
+        let wanted = self.compiler.compile_with(&config, &inputs(&servers), &told, &mut self.ids, self.tick)?;
         self.wanted = wanted;
         self.config = config;
         self.servers = servers;
+        self.tell_leavers(leavers);
         self.dirty = true;
-        self.watch(now);
+        self.remembered = false;
+        self.watch(memories, now);
         Ok(())
     }
 
     /// A server of which nothing is known but what has been told of its address: the next hop of a
     /// machine that another service already has is not told again.
-    fn new_server(&self, address: IpAddr, unchecked: bool, now: Instant) -> Known {
-        let mut known = Known::new(address, unchecked, now);
-        if let Some(status) = self.neighbours.status(address) {
+    fn new_server(&self, described: Described, now: Instant) -> Known {
+        let mut known = Known::new(described, now);
+        if let Some(status) = self.neighbours.status(known.address()) {
             known.hop_changed(status.next_hop.clone(), now);
             known.doubt.clone_from(&status.doubt);
         }
         known
-    }
-
-    /// Tells the other machines whom to look after.
-    fn watch(&mut self, now: Instant) {
-        let addresses: BTreeSet<IpAddr> = self.servers.values().map(|known| known.address).collect();
-        self.neighbours.handle(neighbour::Input::Watch(addresses), now);
-        self.targets.retain(|_, key| self.servers.contains_key(key));
-        let known: BTreeSet<&ServerKey> = self.targets.values().collect();
-        let new: Vec<ServerKey> = self.servers.keys().filter(|key| !known.contains(key)).cloned().collect();
-        for key in new {
-            self.targets.insert(TargetId(self.next_target), key);
-            self.next_target = self.next_target.wrapping_add(1);
-        }
-        let targets = self.targets.iter().filter_map(|(id, key)| {
-            let known = self.servers.get(key)?;
-            let check = known.check.clone().unwrap_or_else(|| unchecked(&self.config));
-            Some(Target { id: *id, address: known.address, check })
-        });
-        self.health.handle(health::Input::Configure(targets.collect()), now);
-        self.pump(now);
     }
 
     /// A probe has ended.
@@ -227,13 +217,17 @@ impl Control {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.health.handle_timeout(now);
         self.neighbours.handle_timeout(now);
+        for known in self.servers.values_mut() {
+            self.dirty |= known.slow_start.advance(now);
+        }
         self.pump(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.health.next_deadline().into_iter().chain(self.neighbours.next_deadline()).min()
+        let steps = self.servers.values().filter_map(|known| known.slow_start.next_step());
+        steps.chain(self.health.next_deadline()).chain(self.neighbours.next_deadline()).min()
     }
 
     /// What is to be done next; drained until `None`.
@@ -245,8 +239,8 @@ impl Control {
     fn pump(&mut self, now: Instant) {
         while let Some(action) = self.health.poll_action() {
             match action {
-                health::Action::Probe { id, generation, address, check } => {
-                    self.actions.push_back(Action::Probe { id, generation, address, check });
+                health::Action::Probe { id, generation, address, check, subject } => {
+                    self.actions.push_back(Action::Probe { id, generation, address, check, subject });
                 }
                 health::Action::Cancel { id, generation } => self.actions.push_back(Action::Cancel { id, generation }),
                 health::Action::Transition(transition) => self.transition(&transition, now),
@@ -259,22 +253,22 @@ impl Control {
                 ask => self.actions.push_back(Action::Ask(ask)),
             }
         }
+        if std::mem::take(&mut self.unwatched) {
+            self.watch(&Memories::new(), now);
+        }
     }
 
-    fn transition(&mut self, transition: &health::Transition, now: Instant) {
-        let Some(key) = self.targets.get(&transition.id) else { return };
-        let Some(known) = self.servers.get_mut(key) else { return };
-        known.health_changed(transition.to, now);
-        if known.check.is_some() {
-            let worse = transition.to == health::State::Down;
-            let sentence = format!("{}: {}", transition.to, transition.reason);
-            self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
-        }
-        self.dirty = true;
+    fn notice(&mut self, notice: Notice) {
+        self.actions.push_back(Action::Notice(notice));
     }
 
     fn hop_changed(&mut self, address: IpAddr, hop: &Result<neighbour::NextHop, neighbour::Problem>, now: Instant) {
-        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address == address) {
+        for leaving in self.leavers.values_mut().filter(|leaving| leaving.known.address() == address) {
+            leaving.known.hop_changed(hop.clone(), now);
+            self.dirty = true;
+        }
+        let mut notices = Vec::new();
+        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address() == address) {
             let before = known.hop_problem();
             known.hop_changed(hop.clone(), now);
             let told = match (before, known.hop_problem()) {
@@ -282,39 +276,52 @@ impl Control {
                 (Some(_), None) => Some((false, format!("{address} can be reached again"))),
                 (None, None) => None,
             };
-            if let Some((worse, sentence)) = told {
-                self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
-            }
+            notices.extend(told.map(|(worse, sentence)| Notice::new(key, EventKind::Network, worse, sentence)));
             self.dirty = true;
         }
+        self.actions.extend(notices.into_iter().map(Action::Notice));
     }
 
     fn doubted(&mut self, address: IpAddr, problem: Option<&neighbour::Problem>) {
-        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address == address) {
+        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address() == address) {
             known.doubt = problem.cloned();
             let (worse, sentence) = match problem {
                 Some(problem) => (true, format!("{problem}; frames still go to the MAC address it had last")),
                 None => (false, format!("{address} answers again")),
             };
-            self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
+            self.actions.push_back(Action::Notice(Notice::new(key, EventKind::Network, worse, sentence)));
         }
     }
 
-    /// Live connections were counted. Full servers leave the schedules until they have room again,
-    /// so that the datapath need not search for one that has.
-    pub fn counted(&mut self, connections: &BTreeMap<ServerId, u64>) {
+    /// Live connections and remembered clients were counted, from `counted_from` on. Full servers leave the
+    /// schedules until they have room again, so that the datapath need not search for one that has.
+    pub fn counted(
+        &mut self,
+        connections: &BTreeMap<ServerId, u64>,
+        clients: &BTreeMap<ServerId, u64>,
+        counted_from: Instant,
+        now: Instant,
+    ) {
+        let count = |counts: &BTreeMap<ServerId, u64>, id| counts.get(id).copied().unwrap_or(0);
+        let mut idle = Vec::new();
         for (key, id) in &self.wanted.server_numbers {
             let (Some(known), Some(entry)) = (self.servers.get_mut(key), self.wanted.servers.get(id)) else { continue };
-            let live = connections.get(id).copied().unwrap_or(0);
+            let live = count(connections, id);
+            idle.push((key.clone(), live, count(clients, id)));
             if known.count(live, entry) {
                 self.dirty = true;
                 let (worse, sentence) = match known.full {
                     true => (true, format!("full: {live} of {} connections", entry.max_connections)),
                     false => (false, format!("takes new connections again, it has {live}")),
                 };
-                self.actions.push_back(Action::Notice(Notice { server: key.clone(), worse, sentence }));
+                self.actions.push_back(Action::Notice(Notice::new(key, EventKind::Capacity, worse, sentence)));
             }
         }
+        for (key, live, clients) in idle {
+            self.look_after_drain(&key, live, clients);
+        }
+        self.look_after_leavers(connections, counted_from);
+        self.pump(now);
     }
 
     /// The operations that bring the tables to where they should be. Each is written, then reported
@@ -326,7 +333,8 @@ impl Control {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        self.wanted = self.compiler.compile(&self.config, &inputs(&self.servers), &mut self.ids, self.tick)?;
+        let (servers, leavers) = (inputs(&self.servers), Self::leaver_inputs(&self.leavers));
+        self.wanted = self.compiler.compile_with(&self.config, &servers, &leavers, &mut self.ids, self.tick)?;
         let operations = plan(&self.installed, &self.wanted)?;
         if operations.is_empty() {
             self.settled();
@@ -380,35 +388,32 @@ fn inputs(servers: &BTreeMap<ServerKey, Known>) -> BTreeMap<ServerKey, ServerInp
     servers.iter().map(|(key, known)| (key.clone(), known.input())).collect()
 }
 
-/// Everybody who answers for a service, with the check that is asked of them; `None`: none is.
-fn answering(config: &Config) -> impl Iterator<Item = (ServerKey, IpAddr, Option<HealthCheck>)> + '_ {
+/// Everybody who answers for a service of the configuration.
+fn described(config: &Config) -> impl Iterator<Item = (ServerKey, Described)> + '_ {
     config.virtual_services.iter().flat_map(|service| {
         let key = |server: &str| ServerKey { service: service.name.clone(), server: server.to_owned() };
         let real_servers = service.real_servers.iter().map(move |real| {
             let check = HealthCheck { port: service.check_port(real), ..service.check_of(real).clone() };
-            let asked = check.probe != Probe::None;
-            (key(&real.name), real.address, asked.then_some(check))
+            let described = Described {
+                address: real.address,
+                port: real.port,
+                weight: real.weight,
+                slow_start: service.slow_start,
+                check: Some(check).filter(|check| check.probe != Probe::None),
+                vip: (service.address, service.first_port),
+            };
+            (key(&real.name), described)
         });
         let fallback = match &service.fallback {
-            Some(Fallback::Server { address, .. }) => Some((key(FALLBACK), *address, None)),
+            Some(Fallback::Server { address, port }) => Some((key(FALLBACK), fallback(service, *address, *port))),
             Some(Fallback::Page(_) | Fallback::Redirect(_)) | None => None,
         };
         real_servers.chain(fallback)
     })
 }
 
-/// A check that asks nothing, for who is not checked.
-fn unchecked(config: &Config) -> HealthCheck {
-    let second = Duration::from_secs(1);
-    let template = config.virtual_services.first().map(|service| service.health_check.clone());
-    let template = template.unwrap_or(HealthCheck {
-        probe: Probe::None,
-        port: None,
-        interval: second,
-        timeout: second,
-        rise: 1,
-        fall: 1,
-        flap_damping: false,
-    });
-    HealthCheck { probe: Probe::None, port: None, ..template }
+/// A fallback server is not checked: there is nobody after it.
+fn fallback(service: &VirtualService, address: IpAddr, port: Option<u16>) -> Described {
+    let vip = (service.address, service.first_port);
+    Described { address, port, weight: 1, slow_start: Duration::ZERO, check: None, vip }
 }

@@ -7,8 +7,9 @@ use lb_common::abi::ServerId;
 
 use super::Control;
 use super::known::Known;
+use super::leaving::Leaving;
 use crate::health::State;
-use crate::tables::ServerKey;
+use crate::tables::{Admin, ServerIdentity, ServerKey};
 use crate::view::{self, RealServer, ServerState, VirtualService, service_state};
 
 /// What was counted for one server.
@@ -48,7 +49,7 @@ impl Control {
             let measures = self.wanted.server_numbers.get(&key).and_then(|id| measured.get(id));
             count(real, &measures.copied().unwrap_or_default());
             if let Some(known) = self.servers.get(&key) {
-                self.describe(real, &key, known, now);
+                self.describe(real, known, now);
             }
         }
         for real in &view.real_servers {
@@ -58,13 +59,37 @@ impl Control {
             view.flows += real.flows;
         }
         (view.state, view.reason) = service_state(&view.real_servers);
+        view.real_servers.extend(self.leaving(service, measured, now));
         view
     }
 
+    /// Rows for those that the configuration names no longer.
+    fn leaving(
+        &self,
+        service: &crate::config::model::VirtualService,
+        measured: &Measured,
+        now: Instant,
+    ) -> Vec<RealServer> {
+        let row = |(identity, leaving): (&ServerIdentity, &Leaving)| {
+            let mut real = RealServer::leaving(&identity.server, identity.address, identity.port);
+            let measures = self.wanted.leaving.get(identity).and_then(|id| measured.get(id));
+            count(&mut real, &measures.copied().unwrap_or_default());
+            real.reason = match real.connections {
+                1 => "removed from the configuration; it goes when its last connection has ended".to_owned(),
+                more => format!("removed from the configuration; it goes when its {more} connections have ended"),
+            };
+            real.since_seconds = seconds(now, leaving.since);
+            real.next_hop = self.next_hop(&leaving.known);
+            real
+        };
+        self.leavers.iter().filter(|(identity, _)| identity.service == service.name).map(row).collect()
+    }
+
     /// State, and the reason in one sentence.
-    fn describe(&self, real: &mut RealServer, key: &ServerKey, known: &Known, now: Instant) {
-        let target = self.targets.iter().find(|(_, of)| *of == key).map(|(id, _)| *id);
-        let health = target.and_then(|id| self.health.view(id, now));
+    fn describe(&self, real: &mut RealServer, known: &Known, now: Instant) {
+        let health = known.target.and_then(|id| self.health.view(id, now));
+        real.weight = known.weight();
+        real.administration.clone_from(&known.order);
         let adopted = known.health == State::Checking && known.adopted;
         real.state = match known.health {
             State::Up => ServerState::Up,
@@ -72,8 +97,11 @@ impl Control {
             State::Checking if adopted => ServerState::Up,
             State::Checking => ServerState::Checking,
         };
-        real.reason = match (&known.check, health) {
+        real.reason = match (&known.described.check, health) {
             (Some(_), Some(health)) if adopted => format!("in service since before lbd started; {}", health.reason),
+            (Some(_), Some(health)) if health.state == State::Checking && known.health != State::Checking => {
+                "its health check has changed, and the new one has not ended yet".to_owned()
+            }
             (Some(_), Some(health)) => health.reason,
             _ => "it is not checked".to_owned(),
         };
@@ -83,20 +111,45 @@ impl Control {
         {
             real.state = ServerState::Down;
             real.since_seconds = seconds(now, known.hop_since);
-            real.reason = format!("{} cannot be reached: {problem}", known.address);
+            real.reason = format!("{} cannot be reached: {problem}", known.address());
         }
         if real.state == ServerState::Up && known.hop.is_none() {
             real.state = ServerState::Checking;
-            real.reason = format!("the way to {} is being looked up", known.address);
+            real.reason = format!("the way to {} is being looked up", known.address());
         }
+        administration(real, known);
         if let Some(doubt) = &known.doubt {
             real.reason = format!("{}; {doubt}", real.reason);
         }
-        real.next_hop = known.next_hop().map(|hop| view::NextHop {
+        real.next_hop = self.next_hop(known);
+    }
+
+    fn next_hop(&self, known: &Known) -> Option<view::NextHop> {
+        known.next_hop().map(|hop| view::NextHop {
             device: self.neighbours.links().get(&hop.ifindex).map_or_else(String::new, |link| link.device.clone()),
             mac: hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":"),
             gateway: hop.gateway,
-        });
+        })
+    }
+}
+
+/// What an administrator ordered goes before what the check says, unless the server is down anyway.
+fn administration(real: &mut RealServer, known: &Known) {
+    match known.admin() {
+        Admin::Halted => {
+            real.state = ServerState::Halted;
+            real.reason = "halted".to_owned();
+        }
+        Admin::Drained if real.state == ServerState::Up => {
+            real.state = ServerState::Draining;
+            real.reason = format!("drained; {}", real.reason);
+        }
+        Admin::Drained | Admin::Online => {}
+    }
+    if let Some(percent) = known.slow_start.percent()
+        && real.state == ServerState::Up
+    {
+        real.reason = format!("slow start, {percent} % of its weight of {}; {}", known.full_weight(), real.reason);
     }
 }
 

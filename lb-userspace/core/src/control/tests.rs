@@ -41,6 +41,11 @@ virtual_services:
       - {name: d, address: 10.0.0.4, weight: 50}
 ";
 
+/// The same, with removed servers cut and not drained.
+fn cutting(yaml: &str) -> String {
+    yaml.replace("defaults: {", "defaults: {on_removal: cut, ")
+}
+
 fn key(service: &str, server: &str) -> ServerKey {
     ServerKey { service: service.to_owned(), server: server.to_owned() }
 }

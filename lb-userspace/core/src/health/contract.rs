@@ -39,6 +39,8 @@ pub enum Action {
         address: IpAddr,
         /// What to ask. The machine watches its `timeout`.
         check: Arc<HealthCheck>,
+        /// As in [`Target::subject`].
+        subject: Option<(IpAddr, u16)>,
     },
     /// Drop that probe: its outcome does not matter any more.
     Cancel {

@@ -30,6 +30,7 @@ pub struct Health {
     line: VecDeque<TargetId>,
     under_way: usize,
     generation: u32,
+    latest_start: Duration,
     actions: VecDeque<Action>,
 }
 
@@ -37,6 +38,7 @@ pub struct Health {
 struct Entry {
     address: IpAddr,
     check: Arc<HealthCheck>,
+    subject: Option<(IpAddr, u16)>,
     record: Record,
     phase: Phase,
 }
@@ -47,8 +49,8 @@ enum Phase {
     Unchecked,
     /// The next probe starts then; in `timers`.
     Idle { start: Instant },
-    /// Due, and in `line`.
-    Queued,
+    /// Due since then, and in `line`.
+    Queued { due: Instant },
     /// Counted in `under_way`; the deadline is in `timers`.
     Probing { generation: u32, started: Instant, deadline: Instant },
 }
@@ -70,6 +72,7 @@ impl Health {
             line: VecDeque::new(),
             under_way: 0,
             generation: 0,
+            latest_start: Duration::ZERO,
             actions: VecDeque::new(),
         }
     }
@@ -102,6 +105,16 @@ impl Health {
         self.actions.pop_front()
     }
 
+    /// Probes under way now.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// The longest that a probe has started after its time.
+    pub fn latest_start(&self) -> Duration {
+        self.latest_start
+    }
+
     /// What is known of a target; `None`: there is no such target.
     pub fn view(&self, id: TargetId, now: Instant) -> Option<HealthView> {
         self.targets.get(&id).map(|entry| entry.record.view(&entry.check, entry.endpoint(), now))
@@ -120,7 +133,8 @@ impl Health {
                 }
                 None => {
                     fresh.push(id);
-                    Entry::new(target, Record::new(now))
+                    let record = Record::remembered(target.memory.as_ref(), now);
+                    Entry::new(target, record)
                 }
             };
             self.targets.insert(id, entry);
@@ -129,7 +143,7 @@ impl Health {
             self.stop(*id, entry.phase);
         }
         let targets = &self.targets;
-        self.line.retain(|id| targets.get(id).is_some_and(|entry| matches!(entry.phase, Phase::Queued)));
+        self.line.retain(|id| targets.get(id).is_some_and(|entry| matches!(entry.phase, Phase::Queued { .. })));
         self.begin(&fresh, now);
     }
 
@@ -148,7 +162,7 @@ impl Health {
     /// Gives up the timer or the probe of a target that leaves or changes.
     fn stop(&mut self, id: TargetId, phase: Phase) {
         match phase {
-            Phase::Unchecked | Phase::Queued => {}
+            Phase::Unchecked | Phase::Queued { .. } => {}
             Phase::Idle { start } => {
                 self.timers.remove(&(start, id));
             }
@@ -191,9 +205,9 @@ impl Health {
     fn expire(&mut self, id: TargetId, now: Instant) {
         let Some(entry) = self.targets.get_mut(&id) else { return };
         match entry.phase {
-            Phase::Unchecked | Phase::Queued => debug_assert!(false, "{:?} has no timer", entry.phase),
-            Phase::Idle { .. } => {
-                entry.phase = Phase::Queued;
+            Phase::Unchecked | Phase::Queued { .. } => debug_assert!(false, "{:?} has no timer", entry.phase),
+            Phase::Idle { start } => {
+                entry.phase = Phase::Queued { due: start };
                 self.line.push_back(id);
             }
             Phase::Probing { generation, .. } => {
@@ -213,7 +227,8 @@ impl Health {
         let start = (started + entry.check.interval.max(SHORTEST)).max(now);
         entry.phase = Phase::Idle { start };
         self.timers.insert((start, id));
-        let change = entry.record.apply(outcome, &entry.check, entry.endpoint(), now);
+        let took = now.saturating_duration_since(started);
+        let change = entry.record.apply(outcome, took, &entry.check, entry.endpoint(), now);
         self.report(id, change);
     }
 
@@ -221,6 +236,9 @@ impl Health {
         while self.under_way < self.limit {
             let Some(id) = self.line.pop_front() else { break };
             let Some(entry) = self.targets.get_mut(&id) else { continue };
+            if let Phase::Queued { due } = entry.phase {
+                self.latest_start = self.latest_start.max(now.saturating_duration_since(due));
+            }
             self.generation = self.generation.wrapping_add(1);
             let deadline = now + entry.check.timeout.max(SHORTEST);
             entry.phase = Phase::Probing { generation: self.generation, started: now, deadline };
@@ -231,6 +249,7 @@ impl Health {
                 generation: self.generation,
                 address: entry.address,
                 check: Arc::clone(&entry.check),
+                subject: entry.subject,
             });
         }
         debug_assert!(self.under_way <= self.limit);
@@ -245,11 +264,12 @@ impl Health {
 
 impl Entry {
     fn new(target: Target, record: Record) -> Self {
-        Self { address: target.address, check: Arc::new(target.check), record, phase: Phase::Unchecked }
+        let Target { address, check, subject, .. } = target;
+        Self { address, check: Arc::new(check), subject, record, phase: Phase::Unchecked }
     }
 
     fn is(&self, target: &Target) -> bool {
-        self.address == target.address && *self.check == target.check
+        self.address == target.address && *self.check == target.check && self.subject == target.subject
     }
 
     fn endpoint(&self) -> Endpoint {

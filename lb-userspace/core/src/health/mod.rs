@@ -5,9 +5,11 @@
 //! clock; what a probe says on the wire is the shell's.
 //!
 //! The first outcome of a target decides at once. After that a real server goes down when `fall`
-//! checks in a row have failed, and comes up when `rise` checks in a row have succeeded.
+//! checks in a row have failed, and comes up when `rise` checks in a row have succeeded. One that went
+//! down several times in a short while is damped: it needs more successes with each fall.
 
 mod contract;
+mod damping;
 mod expect;
 mod machine;
 mod outcome;
@@ -19,8 +21,8 @@ pub use contract::{Action, Input, Transition};
 pub use expect::{Expectation, MOST_PAGE_BYTES, Patterns};
 pub use machine::{DEFAULT_LIMIT, Health};
 pub use outcome::{Detail, Ended, Failure, Outcome};
-pub use record::{HealthView, State};
-pub use target::{Endpoint, Target, TargetId};
+pub use record::{HISTORY, HealthView, Sample, State};
+pub use target::{Endpoint, Memory, Target, TargetId};
 
 #[cfg(test)]
 mod model_tests;

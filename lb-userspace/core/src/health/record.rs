@@ -3,13 +3,15 @@
 //! In: outcomes, one after the other. Out: a change of state with its reason, and the view that
 //! `lbctl health` shows. Absent: when probes start and end.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::damping::{self, Falls};
 use super::outcome::{Failure, Outcome};
-use super::target::Endpoint;
+use super::target::{Endpoint, Memory};
 use super::words::{InARow, Roughly};
 use crate::config::model::{HealthCheck, Probe};
 
@@ -48,6 +50,28 @@ pub struct HealthView {
     pub last_good: Option<Duration>,
     /// How long the last success took; `None`: there was none.
     pub last_latency: Option<Duration>,
+    /// Successes in a row.
+    pub successes: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Successes in a row that bring it up now: `rise`, or more while it is damped.
+    pub rise: u32,
+    /// The last probes, the latest first, at most [`HISTORY`].
+    pub history: Vec<Sample>,
+}
+
+/// Probes that are remembered of each target.
+pub const HISTORY: usize = 16;
+
+/// One probe that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// How long ago.
+    pub ago: Duration,
+    /// As expected.
+    pub good: bool,
+    /// From its start to its end.
+    pub took: Duration,
 }
 
 /// A change of state.
@@ -70,6 +94,9 @@ pub(super) struct Record {
     last_failure: Option<Failure>,
     last_good: Option<Instant>,
     last_latency: Option<Duration>,
+    falls: Falls,
+    /// End, success and length of the last probes, the latest last.
+    history: VecDeque<(Instant, bool, Duration)>,
 }
 
 impl Record {
@@ -83,6 +110,22 @@ impl Record {
             last_failure: None,
             last_good: None,
             last_latency: None,
+            falls: Falls::default(),
+            history: VecDeque::new(),
+        }
+    }
+
+    /// Goes on from before a restart: what was decided then stands until `rise` or `fall` checks say otherwise.
+    pub(super) fn remembered(memory: Option<&Memory>, now: Instant) -> Self {
+        let Some(memory) = memory else { return Self::new(now) };
+        // The clock of a machine that has just booted may not reach that far back.
+        let before = |ago: Duration| now.checked_sub(ago).unwrap_or(now);
+        Self {
+            state: if memory.up { State::Up } else { State::Down },
+            since: before(memory.since),
+            settled: true,
+            last_good: memory.last_good.map(before),
+            ..Self::new(now)
         }
     }
 
@@ -111,12 +154,17 @@ impl Record {
     pub(super) fn apply(
         &mut self,
         outcome: Outcome,
+        took: Duration,
         check: &HealthCheck,
         who: Endpoint,
         now: Instant,
     ) -> Option<Change> {
         let first = !self.settled;
         self.settled = true;
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back((now, matches!(outcome, Outcome::Success { .. }), took));
         match outcome {
             Outcome::Success { latency } => self.succeed(latency, first, check, who, now),
             Outcome::Failure(failure) => self.fail(failure, first, check, who, now),
@@ -135,7 +183,7 @@ impl Record {
         self.failures = 0;
         self.last_good = Some(now);
         self.last_latency = Some(latency);
-        if self.state == State::Up || !(first || self.successes >= u32::from(check.rise)) {
+        if self.state == State::Up || !(first || self.successes >= self.rise(check, now)) {
             return None;
         }
         self.last_failure = None;
@@ -165,6 +213,9 @@ impl Record {
             || "never good so far".to_owned(),
             |then| format!("last good {} ago", Roughly(now.saturating_duration_since(then))),
         );
+        if self.state == State::Up {
+            self.falls.note(now);
+        }
         self.turn(State::Down, format!("{sentence} ({} failed); {last_good}", InARow(self.failures)), now)
     }
 
@@ -182,13 +233,30 @@ impl Record {
         HealthView {
             state: self.state,
             since: now.saturating_duration_since(self.since),
-            reason: self.reason(check, who),
+            reason: self.reason(check, who, now),
             last_good: self.last_good.map(|then| now.saturating_duration_since(then)),
             last_latency: self.last_latency,
+            successes: self.successes,
+            failures: self.failures,
+            rise: self.rise(check, now),
+            history: self.history(now),
         }
     }
 
-    fn reason(&self, check: &HealthCheck, who: Endpoint) -> String {
+    fn history(&self, now: Instant) -> Vec<Sample> {
+        let sample = |(then, good, took): &(Instant, bool, Duration)| Sample {
+            ago: now.saturating_duration_since(*then),
+            good: *good,
+            took: *took,
+        };
+        self.history.iter().rev().map(sample).collect()
+    }
+
+    fn rise(&self, check: &HealthCheck, now: Instant) -> u32 {
+        if check.flap_damping { self.falls.rise(u32::from(check.rise), now) } else { u32::from(check.rise) }
+    }
+
+    fn reason(&self, check: &HealthCheck, who: Endpoint, now: Instant) -> String {
         if check.probe == Probe::None {
             return UNCHECKED.to_owned();
         }
@@ -206,13 +274,24 @@ impl Record {
             (State::Down, Some(failure)) if self.failures > 0 => {
                 format!("{} ({} failed)", failure.about(who), InARow(self.failures))
             }
-            (State::Down, _) => {
-                format!("{who} answers again ({} succeeded; it comes up at {})", InARow(self.successes), check.rise)
-            }
-            (State::Up, _) => {
-                format!("{who} answered in {}", Roughly(self.last_latency.unwrap_or_default()))
-            }
+            (State::Down, _) if self.successes == 0 => format!("{who} was down before lbd started"),
+            (State::Down, _) => self.returning(check, who, now),
+            (State::Up, _) => match self.last_latency {
+                Some(latency) => format!("{who} answered in {}", Roughly(latency)),
+                None => format!("{who} was up before lbd started"),
+            },
         }
+    }
+
+    fn returning(&self, check: &HealthCheck, who: Endpoint, now: Instant) -> String {
+        let rise = self.rise(check, now);
+        let damped = if rise > u32::from(check.rise) {
+            let (falls, window) = (self.falls.lately(now), Roughly(damping::WINDOW));
+            format!(" and not {}, because it went down {falls} times within {window}", check.rise)
+        } else {
+            String::new()
+        };
+        format!("{who} answers again ({} succeeded; it comes up at {rise}{damped})", InARow(self.successes))
     }
 }
 

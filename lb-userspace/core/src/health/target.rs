@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::config::model::HealthCheck;
 
-/// One real server of one virtual service. The caller gives the numbers and keeps them across
-/// reloads, so that a target that stays keeps its state.
+/// One question to one real server, on behalf of whoever wants to know. The caller gives the numbers and
+/// keeps them across reloads, so that a target that stays keeps its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u32);
 
@@ -19,6 +20,21 @@ pub struct Target {
     pub address: IpAddr,
     /// What is asked, and how often.
     pub check: HealthCheck,
+    /// VIP and its port, for a check that is told them (`script`); `None`: it is not.
+    pub subject: Option<(IpAddr, u16)>,
+    /// What an earlier daemon knew; counts only for a target that is new.
+    pub memory: Option<Memory>,
+}
+
+/// What is known of a target from before a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Whether it was up; otherwise it was down.
+    pub up: bool,
+    /// For how long.
+    pub since: Duration,
+    /// Age of the last check that succeeded.
+    pub last_good: Option<Duration>,
 }
 
 /// Where a probe goes, as an administrator writes it: `10.0.0.1`, `10.0.0.1:104`, `[2001:db8::1]:104`.

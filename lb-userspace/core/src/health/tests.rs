@@ -25,7 +25,7 @@ pub(super) fn check() -> HealthCheck {
 }
 
 pub(super) fn target(id: TargetId, check: HealthCheck) -> Target {
-    Target { id, address: IpAddr::from([172, 26, 11, 100]), check }
+    Target { id, address: IpAddr::from([172, 26, 11, 100]), check, subject: None, memory: None }
 }
 
 /// The machine with a clock in the test's hand.

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::expiry::ticks;
 use super::ids::{Ids, IdsError};
+use super::leaver::{self, Leaver};
 use super::ports::{Ports, ports};
 use super::roster::{FALLBACK, Roster, identities};
 use super::wanted::{Schedule, ServerInput, ServerKey, Wanted};
@@ -116,13 +117,11 @@ pub fn compile(
 }
 
 impl Compiler {
-    /// What the kernel tables should hold for the `l4-dr` services of this configuration. A server
-    /// without an input is not yet checked, so it is down. `tick` is the length of one tick of the
-    /// datapath's clock.
+    /// [`Self::compile_with`] nobody who leaves.
     ///
     /// # Errors
     ///
-    /// The configuration does not fit; then `ids` is as it was.
+    /// As there.
     pub fn compile(
         &mut self,
         config: &Config,
@@ -130,10 +129,32 @@ impl Compiler {
         ids: &mut Ids,
         tick: Duration,
     ) -> Result<Wanted, CompileError> {
+        self.compile_with(config, states, &[], ids, tick)
+    }
+
+    /// What the kernel tables should hold for the `l4-dr` services of this configuration. A server
+    /// without an input is not yet checked, so it is down. `tick` is the length of one tick of the
+    /// datapath's clock. The leavers are none of the configuration's servers.
+    ///
+    /// # Errors
+    ///
+    /// The configuration does not fit; then `ids` is as it was.
+    pub fn compile_with(
+        &mut self,
+        config: &Config,
+        states: &BTreeMap<ServerKey, ServerInput>,
+        leavers: &[Leaver],
+        ids: &mut Ids,
+        tick: Duration,
+    ) -> Result<Wanted, CompileError> {
         let mut numbers = ids.clone();
         let services: Vec<&VirtualService> = config.virtual_services.iter().filter(|s| s.mode == Mode::L4Dr).collect();
         let names: BTreeSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
-        numbers.keep(&names, &services.iter().copied().flat_map(identities).collect());
+        let leaving = leavers.iter().map(|leaver| &leaver.identity);
+        let kept: BTreeSet<&str> =
+            leaving.clone().map(|identity| identity.service.as_str()).chain(names.clone()).collect();
+        let identities = services.iter().copied().flat_map(identities);
+        numbers.keep(&kept, &identities.chain(leaving.cloned()).collect());
 
         let numbered: Vec<_> = services
             .into_iter()
@@ -156,6 +177,7 @@ impl Compiler {
                 wanted.server_numbers.insert(key, server);
             }
         }
+        leaver::add(&mut wanted, leavers, &mut numbers)?;
         for (id, generation) in numbers.retired() {
             wanted.servers.insert(id, abi::Server { generation, ..abi::Server::default() });
         }

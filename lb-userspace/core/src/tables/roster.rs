@@ -115,7 +115,7 @@ fn real_server(real: &RealServer, input: &ServerInput) -> Server {
     }
 }
 
-fn deliver(entry: &mut Server, input: &ServerInput) {
+pub(super) fn deliver(entry: &mut Server, input: &ServerInput) {
     let Some(hop) = input.next_hop else { return };
     entry.ifindex = hop.ifindex;
     entry.source_mac = hop.source_mac;

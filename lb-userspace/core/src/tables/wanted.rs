@@ -7,6 +7,8 @@ use lb_common::abi::{
     PortRanges, PortRangesKey, Server, ServerId, ServerState, Service, ServiceId, ServicePortKey, Settings,
 };
 
+use super::ids::ServerIdentity;
+
 /// Names a real server of a virtual service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey {
@@ -96,6 +98,8 @@ pub struct Wanted {
     pub service_numbers: BTreeMap<String, ServiceId>,
     /// Numbers by name, for whoever reads counters and flows.
     pub server_numbers: BTreeMap<ServerKey, ServerId>,
+    /// Numbers of those that the configuration names no longer.
+    pub leaving: BTreeMap<ServerIdentity, ServerId>,
 }
 
 /// The lists of one service.

@@ -79,4 +79,27 @@ impl RealServer {
             next_hop: None,
         }
     }
+
+    /// One that the configuration names no longer: draining, every count 0.
+    #[must_use]
+    pub fn leaving(name: &str, address: IpAddr, port: Option<u16>) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            port,
+            weight: 0,
+            connections: 0,
+            packets: 0,
+            bytes: 0,
+            flows: 0,
+            state: ServerState::Draining,
+            reason: String::new(),
+            since_seconds: 0,
+            persistent_clients: 0,
+            administration: None,
+            backup: false,
+            leaving: true,
+            next_hop: None,
+        }
+    }
 }

@@ -212,7 +212,7 @@ fn a_described_service_has_the_words_of_the_overview() {
             "real_servers": [{
                 "name": "HT1", "address": "192.168.94.115", "port": null, "weight": 100, "connections": 0,
                 "packets": 0, "bytes": 0, "flows": 0, "state": "checking", "reason": "", "since_seconds": 0,
-                "persistent_clients": 0, "next_hop": null,
+                "persistent_clients": 0, "administration": null, "backup": false, "leaving": false, "next_hop": null,
             }],
         })
     );
@@ -228,7 +228,9 @@ fn a_described_service_has_the_words_of_the_overview() {
 fn the_status_is_the_json_that_others_rely_on() {
     let text = r#"{
         "node": "lb1", "version": "0.1.0", "uptime_seconds": 9,
-        "configuration": {"path": "/etc/lb/lb.yaml", "loaded_seconds_ago": 8, "services": 1},
+        "configuration": {
+            "path": "/etc/lb/lb.yaml", "loaded_seconds_ago": 8, "services": 1, "confirm_within_seconds": 42
+        },
         "interfaces": [{"device": "eth0", "ifindex": 2, "xdp": "native", "state": "up"}],
         "virtual_services": [{
             "name": "DICOM", "address": "2001:db8::1", "ports": "104", "protocol": "TCP", "method": "Layer 4",
@@ -238,6 +240,8 @@ fn the_status_is_the_json_that_others_rely_on() {
                 "name": "DS1", "address": "2001:db8::2", "port": 104, "weight": 100, "connections": 1, "packets": 2,
                 "bytes": 3, "flows": 4, "state": "up", "reason": "answers C-ECHO", "since_seconds": 5,
                 "persistent_clients": 6,
+                "administration": {"state": "drained", "weight": 50, "by": "alice (uid 0)", "at": 1795230729},
+                "backup": true, "leaving": false,
                 "next_hop": {"device": "eth0", "mac": "02:00:00:00:00:01", "gateway": "2001:db8::ff"}
             }]
         }],
@@ -254,6 +258,66 @@ fn the_status_is_the_json_that_others_rely_on() {
 fn a_stop_request_takes_no_field_it_does_not_know() {
     assert_eq!(serde_json::from_str::<StopRequest>("{}").unwrap(), StopRequest { detach: false });
     assert!(serde_json::from_str::<StopRequest>(r#"{"detatch":true}"#).is_err());
+}
+
+#[test]
+fn an_order_is_flat_json() {
+    let cases = [
+        (Order::Drain, r#"{"service":"HL7","server":"IMS1","order":"drain"}"#),
+        (Order::Halt, r#"{"service":"HL7","server":"IMS1","order":"halt"}"#),
+        (Order::Online, r#"{"service":"HL7","server":"IMS1","order":"online"}"#),
+        (Order::Weight { weight: Some(50) }, r#"{"service":"HL7","server":"IMS1","order":"weight","weight":50}"#),
+        (Order::Weight { weight: None }, r#"{"service":"HL7","server":"IMS1","order":"weight","weight":null}"#),
+    ];
+    for (order, text) in cases {
+        let request = OrderRequest { service: "HL7".into(), server: "IMS1".into(), order, by: None };
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        assert_eq!(serde_json::from_str::<OrderRequest>(text).unwrap(), request);
+    }
+}
+
+#[test]
+fn an_events_query_means_what_it_names() {
+    let event = |id, service: Option<&str>, server: Option<&str>| Event {
+        id,
+        at_ms: 0,
+        kind: EventKind::Health,
+        severity: Severity::Warning,
+        service: service.map(str::to_owned),
+        server: server.map(str::to_owned),
+        by: None,
+        sentence: "IMS1 of HL7 is down".into(),
+    };
+    let events = [event(1, Some("HL7"), Some("IMS1")), event(2, Some("HL7"), None), event(3, None, None)];
+    let cases: &[(&str, &[u64])] = &[
+        ("", &[1, 2, 3]),
+        ("after=0", &[1, 2, 3]),
+        ("after=2", &[3]),
+        ("after=18446744073709551615", &[]),
+        ("service=HL7", &[1, 2]),
+        ("server=IMS1", &[1]),
+        ("service=HL7&server=IMS1&after=1&wait=25&limit=7", &[]),
+    ];
+    for (text, matching) in cases {
+        let query = EventsQuery::parse(text).unwrap();
+        let ids: Vec<u64> = events.iter().filter(|event| query.matches(event)).map(|event| event.id).collect();
+        assert_eq!(ids, *matching, "{text}");
+        assert_eq!(EventsQuery::parse(&query.encode()).unwrap(), query, "{text}");
+    }
+    let refused = [
+        ("wait=26", "wait `26` is not a number from 0 to 25"),
+        ("after=-1", "after `-1` is not a number from 0 to 18446744073709551615"),
+        ("until=3", "unknown parameter `until`; known are: after, service, server, limit, wait"),
+    ];
+    for (text, sentence) in refused {
+        assert_eq!(EventsQuery::parse(text).unwrap_err().to_string(), sentence);
+    }
+}
+
+#[test]
+fn a_reload_request_takes_no_field_it_does_not_know() {
+    assert_eq!(serde_json::from_str::<ReloadRequest>("{}").unwrap(), ReloadRequest::default());
+    assert!(serde_json::from_str::<ReloadRequest>(r#"{"confirm":60}"#).is_err());
 }
 
 proptest! {

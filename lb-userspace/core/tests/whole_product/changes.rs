@@ -95,7 +95,7 @@ fn few_unrecorded_flows_move_when_maglev_gets_one_more_server() {
 #[test]
 fn a_service_that_is_removed_is_passed_to_the_kernel_and_its_neighbour_stays() {
     let one = service("one", "10.0.0.100", "80", "", &[(1, 100), (2, 100)]);
-    let two = service("two", "10.0.0.101", "80", "", &[(1, 100), (2, 100)]);
+    let two = service("two", "10.0.0.101", "80", "    on_removal: cut\n", &[(1, 100), (2, 100)]);
     let mut product = Product::new(&site(&[one.clone(), two]));
     let to_two = Talk::tcp("198.51.100.1", 20_000, "10.0.0.101", 80);
     let of: Vec<(Talk, String)> = talks(50).map(|talk| (talk, product.open(talk))).collect();

@@ -108,6 +108,7 @@ impl Product {
     pub(super) fn sweep(&mut self) {
         let (roster, now) = (self.site.control.roster(), self.tables.now.get());
         let mut live: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut clients: BTreeMap<u32, u64> = BTreeMap::new();
         for table in [&self.tables.flows, &self.tables.pending_flows] {
             for (key, flow) in table.all() {
                 match roster.flow(&key, &flow, now) {
@@ -119,7 +120,9 @@ impl Product {
         }
         for table in [&self.tables.persistence, &self.tables.new_clients] {
             for (key, record) in table.all() {
-                if roster.client(&key, &record, now) != Fate::Keep {
+                if roster.client(&key, &record, now) == Fate::Keep {
+                    *clients.entry(record.server).or_default() += 1;
+                } else {
                     table.remove(&key);
                 }
             }
@@ -129,7 +132,8 @@ impl Product {
             let live = live.get(&server).copied().unwrap_or(0);
             self.tables.closed.insert(server, opened.saturating_sub(live));
         }
-        self.site.control.counted(&live);
+        let now = self.site.now;
+        self.site.control.counted(&live, &clients, now, now);
         self.site.run(Duration::ZERO);
         self.write();
     }

@@ -1,24 +1,28 @@
 //! The server over a real Unix socket, with a control loop that answers from fixtures.
 
+mod orders;
+mod peers;
 mod requests;
 mod robustness;
 mod routes;
 mod socket;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lb_core::view::{
-    Configuration, Connection, Connections, FlowState, PersistenceList, PersistenceRecord, ReloadReport, ReloadResult,
-    Status, Transport,
+    Check, Configuration, ConfirmReport, Connection, Connections, Event, EventKind, Events, EventsQuery, FlowState,
+    HealthList, HealthState, OrderReport, OrderRequest, PersistenceList, PersistenceRecord, ReloadReport,
+    ReloadRequest, ReloadResult, Sample, ServerState, Severity, Status, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Client, Limits, ReloadRefused, Request, Server};
+use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server};
 
 /// A directory of its own for each test, gone on drop.
 pub(crate) struct Directory(PathBuf);
@@ -89,6 +93,80 @@ fn records() -> impl Iterator<Item = PersistenceRecord> {
     })
 }
 
+pub(crate) fn health() -> HealthList {
+    let check = |server: &str, state, good| Check {
+        service: "HL7".into(),
+        server: server.into(),
+        address: "172.26.11.101".parse().unwrap(),
+        port: Some(2575),
+        check: "connect".into(),
+        interval_ms: 4_000,
+        timeout_ms: 2_000,
+        state,
+        since_seconds: 192,
+        reason: if good { "answered in 3 ms".into() } else { "connection refused".into() },
+        last_good_seconds: Some(if good { 2 } else { 192 }),
+        successes: if good { 48 } else { 0 },
+        failures: if good { 0 } else { 48 },
+        rise: 2,
+        fall: 2,
+        history: vec![
+            Sample { ago_ms: 2_000, good, took_ms: 3.25 },
+            Sample { ago_ms: 6_000, good, took_ms: 12.0 },
+            Sample { ago_ms: 10_000, good: true, took_ms: 140.0 },
+        ],
+        shared_with: vec![],
+    };
+    HealthList {
+        checks: vec![check("IMS1", HealthState::Up, true), check("IMS2", HealthState::Down, false)],
+        under_way: 1,
+        latest_start_ms: 7,
+    }
+}
+
+pub(crate) fn event(id: u64, server: &str, sentence: &str) -> Event {
+    Event {
+        id,
+        at_ms: 1_795_230_729_000 + id,
+        kind: EventKind::Health,
+        severity: Severity::Warning,
+        service: Some("HL7".into()),
+        server: Some(server.into()),
+        by: None,
+        sentence: sentence.into(),
+    }
+}
+
+/// What the control loop does with a query and nothing to wait for.
+pub(crate) fn select(kept: &[Event], query: &EventsQuery) -> Events {
+    let mut events: Vec<_> = kept.iter().filter(|event| query.matches(event)).cloned().collect();
+    events.drain(..events.len().saturating_sub(query.limit as usize));
+    let (last, oldest) = (kept.last().map_or(0, |event| event.id), kept.first().map_or(0, |event| event.id));
+    Events { events, last, oldest }
+}
+
+fn events() -> Vec<Event> {
+    vec![event(7, "IMS1", "IMS1 of HL7 is down"), event(8, "IMS2", "IMS2 of HL7 is up")]
+}
+
+/// HL7/IMS1 takes every order; HL7/broken none.
+fn order(request: OrderRequest) -> Result<OrderReport, OrderRefused> {
+    match request.server.as_str() {
+        "IMS1" => Ok(OrderReport {
+            service: request.service,
+            server: request.server,
+            changed: true,
+            state: ServerState::Draining,
+            connections: 14,
+            persistent_clients: 3,
+            sentence: format!("{:?} by {}", request.order, request.by.unwrap_or_default()),
+            warnings: vec!["nobody is left to take new clients of HL7".into()],
+        }),
+        "broken" => Err(OrderRefused::Failed("cannot write /var/lib/lb/orders.json: disk full".into())),
+        other => Err(OrderRefused::Unknown(format!("HL7 has no real server {other}"))),
+    }
+}
+
 /// How the control loop of a test behaves.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Script {
@@ -99,7 +177,12 @@ pub(crate) struct Script {
     pub(crate) hold_status: bool,
     /// Answer `EffectiveConfig` with more than a socket buffer holds.
     pub(crate) large_config: bool,
+    /// A configuration waits to be confirmed.
+    pub(crate) pending: bool,
 }
+
+/// Sees each request before the script does, and gives back what it does not answer.
+pub(crate) type Handler = Box<dyn FnMut(Request) -> Option<Request> + Send>;
 
 #[derive(Clone, Copy, Default)]
 pub(crate) enum Reload {
@@ -121,6 +204,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(script: Script, limits: Limits) -> Self {
+        Self::with(limits, script, Box::new(Some))
+    }
+
+    /// A daemon whose answers are those of `handler`, and of the script where it has none.
+    pub(crate) fn with(limits: Limits, script: Script, handler: Handler) -> Self {
         let directory = Directory::new();
         let socket = directory.socket();
         let server = Server::bind(&socket, limits).unwrap();
@@ -128,7 +216,7 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let held = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
-        tokio::spawn(control(inbox, script, Arc::clone(&stop), Arc::clone(&held)));
+        tokio::spawn(control(inbox, script, handler, Arc::clone(&stop), Arc::clone(&held)));
         let server = tokio::spawn(server.serve(requests, async move { stopped.notified().await }));
         Self { socket, stop, held, server, _directory: directory }
     }
@@ -152,9 +240,16 @@ pub(crate) async fn raw(socket: &Path, text: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<Notify>, holding: Arc<Notify>) {
+async fn control(
+    mut inbox: mpsc::Receiver<Request>,
+    script: Script,
+    mut handler: Handler,
+    stop: Arc<Notify>,
+    holding: Arc<Notify>,
+) {
     let mut held = Vec::new();
     while let Some(request) = inbox.recv().await {
+        let Some(request) = handler(request) else { continue };
         match request {
             Request::Status { reply } if script.drop_status => drop(reply),
             Request::Status { reply } if script.hold_status => {
@@ -167,14 +262,13 @@ async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<N
             Request::ClearPersistence { query, reply } => {
                 send(reply, records().filter(|record| query.matches(record)).count() as u64);
             }
-            Request::Reload { reply, .. } => send(reply, reload(script.reload)),
-            // Not asked by these tests yet.
-            Request::Health { .. }
-            | Request::Events { .. }
-            | Request::Order { .. }
-            | Request::Metrics { .. }
-            | Request::Confirm { .. }
-            | Request::Rollback { .. } => {}
+            Request::Reload { request, reply } => send(reply, reload(script.reload, request)),
+            Request::Health { reply } => send(reply, health()),
+            Request::Events { query, reply } => send(reply, select(&events(), &query)),
+            Request::Order { request, reply } => send(reply, order(request)),
+            Request::Metrics { reply } => send(reply, "# TYPE lb_up gauge\nlb_up 1\n".to_owned()),
+            Request::Confirm { reply } => send(reply, waiting(script, "the configuration stays in force")),
+            Request::Rollback { reply } => send(reply, waiting(script, "the configuration before is in force again")),
             Request::Stop { reply, .. } => {
                 send(reply, ());
                 stop.notify_one();
@@ -188,17 +282,24 @@ async fn control(mut inbox: mpsc::Receiver<Request>, script: Script, stop: Arc<N
 }
 
 /// A client that left is no concern of the control loop.
-fn send<T>(reply: oneshot::Sender<T>, answer: T) {
+pub(crate) fn send<T>(reply: oneshot::Sender<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
-fn reload(outcome: Reload) -> Result<ReloadReport, ReloadRefused> {
+fn waiting(script: Script, sentence: &str) -> Result<ConfirmReport, ReloadRefused> {
+    match script.pending {
+        true => Ok(ConfirmReport { sentence: sentence.into() }),
+        false => Err(ReloadRefused::Failed("no configuration waits to be confirmed".into())),
+    }
+}
+
+fn reload(outcome: Reload, request: ReloadRequest) -> Result<ReloadReport, ReloadRefused> {
     match outcome {
         Reload::Applied => Ok(ReloadReport {
             result: ReloadResult::Applied,
             changes: vec!["virtual service HL7 is new".into()],
             warnings: vec![],
-            confirm_within_seconds: None,
+            confirm_within_seconds: request.confirm_within_seconds,
         }),
         Reload::Invalid => Err(ReloadRefused::Invalid(lb_core::view::InvalidConfiguration {
             diagnostics: vec![serde_json::json!({"code": "E014", "line": 31})],

@@ -35,6 +35,11 @@ async fn malformed_requests_are_refused_and_harm_nobody() {
         (b"GET /v1/connections?service=%ff%zz& HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "),
         (b"POST /v1/stop HTTP/1.1\r\nContent-Length: 3\r\n\r\n{\"d", "HTTP/1.1 400 "),
         (b"POST /v1/stop HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "HTTP/1.1 400 "),
+        (b"POST /v1/order HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+        (b"POST /v1/order HTTP/1.1\r\nContent-Length: 4\r\n\r\n[[[[", "HTTP/1.1 400 "),
+        (b"POST /v1/reload HTTP/1.1\r\nContent-Length: 4\r\n\r\nnull", "HTTP/1.1 400 "),
+        (b"GET /v1/events?wait=26 HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+        (b"GET /v1/events?after=18446744073709551616 HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
         (b"POST /v1/stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 "),
         (long_header.as_bytes(), "HTTP/1.1 431 "),
         (long_path.as_bytes(), "HTTP/1.1 4"),
@@ -126,7 +131,7 @@ async fn a_control_loop_that_is_slow_or_gone_is_a_sentence() {
     let gone = Daemon::start(Script { drop_status: true, ..Script::default() }, Limits::default());
     let answer = gone.raw(STATUS).await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("{\"error\":\"lbd is stopping\"}"), "{answer}");
-    assert!(matches!(gone.client().status().await, Err(ClientError::Refused(_))));
+    assert!(matches!(gone.client().status().await, Err(ClientError::Stopping(_))));
 }
 
 #[tokio::test]

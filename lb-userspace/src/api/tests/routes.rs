@@ -1,7 +1,7 @@
 //! The routing table, as a function.
 
 use hyper::{Method, StatusCode};
-use lb_core::view::{ConnectionsQuery, PersistenceQuery};
+use lb_core::view::{ConnectionsQuery, EventsQuery, PersistenceQuery};
 
 use crate::api::route::{Call, route};
 
@@ -9,6 +9,7 @@ use crate::api::route::{Call, route};
 fn every_path_has_its_methods() {
     let connections = ConnectionsQuery { limit: 5, ..ConnectionsQuery::default() };
     let persistence = PersistenceQuery { service: Some("a b".into()), ..PersistenceQuery::default() };
+    let events = EventsQuery { after: Some(3), wait_seconds: 25, ..EventsQuery::default() };
     let cases = [
         (Method::GET, "/v1/status", None, Call::Status),
         (Method::GET, "/v1/status", Some(""), Call::Status),
@@ -19,6 +20,13 @@ fn every_path_has_its_methods() {
         (Method::POST, "/v1/reload", None, Call::Reload),
         (Method::POST, "/v1/stop", None, Call::Stop),
         (Method::GET, "/v1/config", None, Call::EffectiveConfig),
+        (Method::GET, "/v1/health", None, Call::Health),
+        (Method::GET, "/v1/events", None, Call::Events(EventsQuery::default())),
+        (Method::GET, "/v1/events", Some("after=3&wait=25"), Call::Events(events)),
+        (Method::GET, "/metrics", None, Call::Metrics),
+        (Method::POST, "/v1/order", None, Call::Order),
+        (Method::POST, "/v1/confirm", None, Call::Confirm),
+        (Method::POST, "/v1/rollback", None, Call::Rollback),
     ];
     for (method, path, query, call) in cases {
         assert_eq!(route(&method, path, query), Ok(call), "{method} {path} {query:?}");
@@ -39,6 +47,9 @@ fn what_is_wrong_is_said() {
             StatusCode::METHOD_NOT_ALLOWED,
             "/v1/persistence takes GET, DELETE, not PUT",
         ),
+        (Method::GET, "/v1/order", None, StatusCode::METHOD_NOT_ALLOWED, "/v1/order takes POST, not GET"),
+        (Method::POST, "/metrics", None, StatusCode::METHOD_NOT_ALLOWED, "/metrics takes GET, not POST"),
+        (Method::POST, "/v1/confirm", Some("a"), StatusCode::BAD_REQUEST, "/v1/confirm takes no parameters"),
         (Method::GET, "/v1/stop", None, StatusCode::METHOD_NOT_ALLOWED, "/v1/stop takes POST, not GET"),
         (Method::GET, "/v1/status", Some("a=b"), StatusCode::BAD_REQUEST, "/v1/status takes no parameters"),
         (

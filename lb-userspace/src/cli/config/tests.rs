@@ -1,6 +1,7 @@
 use std::fs;
 
 use clap::Parser;
+use lb_core::view::VirtualService;
 
 use super::*;
 
@@ -19,10 +20,14 @@ struct Ended {
 }
 
 fn lbctl(arguments: &[&str], running: Option<&str>) -> Ended {
+    lbctl_beside(arguments, running.map(|config| Running { config: config.to_owned(), status: None }))
+}
+
+fn lbctl_beside(arguments: &[&str], running: Option<Running>) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let outcome = match Lbctl::try_parse_from(["lbctl"].iter().chain(arguments)).unwrap() {
         Lbctl::Check(args) => check(&args, false, &mut out, &mut err),
-        Lbctl::Diff(args) => compare(&args, running, false, &mut out, &mut err),
+        Lbctl::Diff(args) => compare(&args, running.as_ref(), false, &mut out, &mut err),
         Lbctl::Config(args) => config(&args, false, &mut out, &mut err),
         Lbctl::Schema => schema(&mut out),
     };
@@ -109,7 +114,11 @@ fn two_files_are_compared_in_sentences() {
     let file = Written::new("diff", &text);
     let ended = lbctl(&["diff", &example("insignia"), file.path()], None);
     assert_eq!(ended.outcome, Outcome::Fine);
-    assert_eq!(ended.out, "virtual service DS_DICOM: ports changes from [104] to [11112]\n");
+    assert_eq!(
+        ended.out,
+        "virtual service DS_DICOM: ports changes from [104] to [11112]\n\nLive flows (lbd was not asked how many there \
+         are):\n  - DS_DICOM no longer answers on port 104: flows there go on until they end, new ones get no answer\n"
+    );
     assert_eq!(lbctl(&["diff", file.path(), file.path()], None).out, "nothing changes\n");
 }
 
@@ -124,6 +133,63 @@ fn a_file_is_compared_with_what_runs() {
     let ended = lbctl(&["diff", file.path()], None);
     assert_eq!(ended.outcome, Outcome::Failed);
     assert!(ended.err.contains("the running configuration is not known"));
+}
+
+/// What runs: the example, one of its services with these many of each.
+fn insignia_with(connections: u64, persistent_clients: u64) -> Running {
+    let config = lbctl(&["config", "show", "--effective", &example("insignia")], None).out;
+    let mut status = crate::api::tests::status();
+    let parsed = config::read_effective(&config).unwrap();
+    status.virtual_services = parsed.virtual_services.iter().map(VirtualService::described).collect();
+    for server in &mut status.virtual_services[0].real_servers {
+        (server.connections, server.persistent_clients) = (connections, persistent_clients);
+    }
+    Running { config, status: Some(status) }
+}
+
+#[test]
+fn live_flows_are_told_beforehand_with_their_number() {
+    let text = fs::read_to_string(example("insignia")).unwrap();
+    let server = text.lines().find(|line| line.contains("name: DS2")).unwrap();
+    let file = Written::new("live", &text.replace(server, ""));
+    let ended = lbctl_beside(&["diff", file.path()], Some(insignia_with(14, 3)));
+    let (_, flows) = ended.out.split_once("\n\n").unwrap();
+    assert_eq!(
+        flows,
+        "Live flows:\n  - DS_DICOM/DS2 is removed: its 14 connections finish first (on_removal: drain), 3 persistent \
+         clients move\n"
+    );
+    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(insignia_with(14, 3)));
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json["changes"][0]["kind"], "removed");
+    let flows = &json["live_flows"];
+    assert_eq!((&flows["known"], &flows["touched"][0]["server"]), (&true.into(), &"DS2".into()));
+    assert_eq!((&flows["touched"][0]["flows"], &flows["touched"][0]["connections"]), (&"finish".into(), &14.into()));
+
+    // The counts of all real servers are those of their service.
+    let elsewhere = Written::new("moved", &text.replace("172.26.11.70", "172.26.11.71"));
+    let ended = lbctl_beside(&["diff", elsewhere.path()], Some(insignia_with(14, 3)));
+    assert!(ended.out.contains("its 28 connections are cut"), "{}", ended.out);
+}
+
+#[test]
+fn a_change_that_touches_no_flow_says_so() {
+    let text = fs::read_to_string(example("insignia")).unwrap();
+    let file = Written::new("harmless", &text.replace("weight: 100}", "weight: 7}"));
+    let ended = lbctl_beside(&["diff", file.path()], Some(insignia_with(14, 3)));
+    assert!(ended.out.ends_with("\n\nNo live flow is touched.\n"), "{}", ended.out);
+    let ended = lbctl_beside(&["diff", "--json", file.path()], Some(insignia_with(14, 3)));
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json["live_flows"]["touched"][0]["touch"], "share");
+}
+
+#[test]
+fn two_files_are_not_what_runs() {
+    let text = fs::read_to_string(example("insignia")).unwrap();
+    let server = text.lines().find(|line| line.contains("name: DS2")).unwrap();
+    let file = Written::new("two", &text.replace(server, ""));
+    let ended = lbctl_beside(&["diff", &example("insignia"), file.path()], Some(insignia_with(14, 3)));
+    assert!(ended.out.contains("was not asked") && !ended.out.contains("14"), "{}", ended.out);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Listings of flows and persistence records, and what a reload or stop came to.
 
-use lb_core::view::{Connections, PersistenceList, ReloadReport, ReloadResult, StopReport};
+use std::fmt::Write as _;
+
+use lb_core::view::{ConfirmReport, Connections, PersistenceList, ReloadReport, ReloadResult, StopReport};
 
 use super::human::{age, count};
+use super::order::sentence;
 use super::style::{Style, clean_line};
 use super::table::{Align, Cell, Table};
 
@@ -82,7 +85,16 @@ pub fn reload(report: &ReloadReport) -> String {
         out.push_str(&clean_line(change));
         out.push('\n');
     }
+    if let Some(seconds) = report.confirm_within_seconds {
+        let _ = writeln!(out, "It is rolled back in {seconds} s unless you run: lbctl confirm");
+    }
     out
+}
+
+/// What a confirmation or a rollback came to.
+#[must_use]
+pub fn confirmed(report: &ConfirmReport) -> String {
+    format!("{}\n", sentence(&report.sentence))
 }
 
 /// The warnings of a reload.

@@ -1,16 +1,22 @@
 //! What a terminal shows: views in, text out. Pure: width and colour are arguments.
 
+mod event;
+mod health;
 mod human;
 mod listing;
+mod order;
 mod status;
 mod style;
 mod table;
 mod wrong;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
+pub use event::event;
+pub use health::health;
 pub use human::{age, count, cut_ports};
-pub use listing::{connections, persistence, reload, stop, warnings};
+pub use listing::{confirmed, connections, persistence, reload, stop, warnings};
+pub use order::{counted, left, order, order_warnings};
 pub use status::{Earlier, status, status_since};
 pub use style::clean_text;

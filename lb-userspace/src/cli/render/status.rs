@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use lb_core::view::{
-    CounterAction, Interface, LinkState, RealServer, ServerState, ServiceState, Status, VirtualService,
+    Administration, AdministrativeState, CounterAction, Interface, LinkState, RealServer, ServerState, ServiceState,
+    Status, VirtualService,
 };
 
 use super::human::{age, count, cut_ports};
+use super::order::left;
 use super::style::{Style, clean_line};
 use super::table::{Align, Cell, Table};
 use super::wrong;
@@ -24,25 +26,25 @@ pub struct Earlier<'a> {
     pub elapsed: Duration,
 }
 
-/// The overview for a terminal of `width` columns.
+/// The overview for a terminal of `width` columns; `now` in seconds since 1970-01-01 UTC.
 #[must_use]
-pub fn status(status: &Status, width: usize, colour: bool) -> String {
-    page(status, None, width, colour)
+pub fn status(status: &Status, now: u64, width: usize, colour: bool) -> String {
+    page(status, None, now, width, colour)
 }
 
 /// The overview with packets per second since `earlier`; without it the rates are still unknown.
 #[must_use]
-pub fn status_since(status: &Status, earlier: Option<&Earlier<'_>>, width: usize, colour: bool) -> String {
-    page(status, Some(Rates { earlier }), width, colour)
+pub fn status_since(status: &Status, earlier: Option<&Earlier<'_>>, now: u64, width: usize, colour: bool) -> String {
+    page(status, Some(Rates { earlier }), now, width, colour)
 }
 
-fn page(status: &Status, rates: Option<Rates<'_>>, width: usize, colour: bool) -> String {
+fn page(status: &Status, rates: Option<Rates<'_>>, now: u64, width: usize, colour: bool) -> String {
     let mut out = head(status, colour);
     out.push('\n');
     if status.virtual_services.is_empty() {
         out.push_str("No virtual service is configured.\n");
     } else {
-        out.push_str(&services(status, rates, width, colour));
+        out.push_str(&services(status, rates, now, width, colour));
     }
     out.push_str(&tables(status, colour));
     out.push_str(&dropped(status, rates, width, colour));
@@ -69,6 +71,10 @@ fn head(status: &Status, colour: bool) -> String {
     if !interfaces.is_empty() {
         let _ = writeln!(out, "{}", interfaces.join("   "));
     }
+    if let Some(seconds) = configuration.confirm_within_seconds {
+        let text = format!("The configuration is rolled back in {seconds} s unless you run: lbctl confirm");
+        let _ = writeln!(out, "{}", Style::Yellow.paint(&text, colour));
+    }
     out
 }
 
@@ -81,7 +87,7 @@ fn interface_text(interface: &Interface, colour: bool) -> String {
     format!("{} {device} ({}{remark})", style.paint(arrow, colour), interface.xdp)
 }
 
-fn services(status: &Status, rates: Option<Rates<'_>>, width: usize, colour: bool) -> String {
+fn services(status: &Status, rates: Option<Rates<'_>>, now: u64, width: usize, colour: bool) -> String {
     use Align::{Left, Right};
     let columns: &[Align] = match rates {
         Some(_) => &[Left, Left, Left, Right, Right, Left, Left, Left],
@@ -97,14 +103,14 @@ fn services(status: &Status, rates: Option<Rates<'_>>, width: usize, colour: boo
     table.header(header(service_header), "Scheduler");
     table.header(header(server_header), "Reason");
     for service in &status.virtual_services {
-        service_rows(&mut table, service, rates);
+        service_rows(&mut table, service, rates, now);
     }
     table.render(width, colour)
 }
 
 const RATE_COLUMN: usize = 4;
 
-fn service_rows(table: &mut Table, service: &VirtualService, rates: Option<Rates<'_>>) {
+fn service_rows(table: &mut Table, service: &VirtualService, rates: Option<Rates<'_>>, now: u64) {
     let (arrow, style, text_style) = match service.state {
         ServiceState::Up => ("▲", Style::Green, Style::Dim),
         ServiceState::Degraded => ("▲", Style::Yellow, Style::Yellow),
@@ -130,11 +136,11 @@ fn service_rows(table: &mut Table, service: &VirtualService, rates: Option<Rates
     let reason = service.reason.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
     table.row_with_text(cells, &format!("{}{persistence}{reason}", service.scheduler), text_style);
     for server in &service.real_servers {
-        server_row(table, service, server, rates);
+        server_row(table, service, server, rates, now);
     }
 }
 
-fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, rates: Option<Rates<'_>>) {
+fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, rates: Option<Rates<'_>>, now: u64) {
     let (arrow, style) = match server.state {
         ServerState::Up => ("▲", Style::Green),
         ServerState::Down => ("▼", Style::Red),
@@ -149,7 +155,10 @@ fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, 
         plain(&server.address.to_string()),
         plain(&port),
         plain(&count(server.connections)),
-        plain(&server.weight.to_string()),
+        match server.administration.as_ref().and_then(|administration| administration.weight) {
+            Some(_) => Cell::new(&server.weight.to_string(), Style::Yellow).and("*", Style::Yellow),
+            None => plain(&server.weight.to_string()),
+        },
         Cell::new(server.state.word(), style),
         plain(&age(server.since_seconds)),
     ];
@@ -157,7 +166,40 @@ fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, 
         cells.insert(RATE_COLUMN, plain(&rates.server(service, server)));
     }
     let reason_style = if server.state == ServerState::Down { Style::Red } else { Style::Plain };
-    table.row_with_text(cells, &server.reason, reason_style);
+    table.row_with_text(cells, &reason(server, now), reason_style);
+}
+
+/// What an administrator did, what the configuration says, and what the check says.
+fn reason(server: &RealServer, now: u64) -> String {
+    let mut parts = Vec::new();
+    if server.leaving {
+        parts.push(format!("removed, {}", left(server.connections, server.persistent_clients)));
+    }
+    if let Some(administration) = &server.administration {
+        parts.extend(ordered(server, administration, now));
+    }
+    if server.backup {
+        parts.push("backup".to_owned());
+    }
+    parts.push(server.reason.clone());
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
+}
+
+/// `drained by alice 3m 12s ago, 14 connections left; weight 50 by order`.
+fn ordered(server: &RealServer, administration: &Administration, now: u64) -> Vec<String> {
+    let Administration { state, weight, by, at } = administration;
+    let who = format!("by {by} {} ago", age(now.saturating_sub(*at)));
+    let weight = weight.map(|weight| format!("weight {weight} instead of the configured one"));
+    let state = match state {
+        AdministrativeState::Drained if server.leaving => Some(format!("drained {who}")),
+        AdministrativeState::Drained => {
+            Some(format!("drained {who}, {}", left(server.connections, server.persistent_clients)))
+        }
+        AdministrativeState::Halted => Some(format!("halted {who}")),
+        AdministrativeState::Online => return weight.map(|weight| format!("{weight} {who}")).into_iter().collect(),
+    };
+    state.into_iter().chain(weight).collect()
 }
 
 fn tables(status: &Status, colour: bool) -> String {

@@ -1,5 +1,7 @@
 //! `lbctl` as it is typed, against a real API with a control loop that answers from fixtures.
 
+mod following;
+mod orders;
 mod typed;
 mod watching;
 

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser};
-use lb_core::view::{Connections, PersistenceList, ReloadReport, Status};
+use lb_core::view::{Connections, Events, HealthList, PersistenceList, ReloadReport, Status};
 
 use super::{Cli, Exit, lbctl, no_terminal, run};
 use crate::api::Limits;
-use crate::api::tests::{Daemon, Directory, Reload, Script, status};
+use crate::api::tests::{Daemon, Directory, Reload, Script, health, status};
 
 fn daemon() -> Daemon {
     Daemon::start(Script::default(), Limits::default())
@@ -32,6 +32,11 @@ fn what_is_not_understood_is_usage() {
         &["persistence", "clear"],
         &["persistence", "clear", "--all", "--service", "web"],
         &["reload", "--force"],
+        &["reload", "--confirm", "4s"],
+        &["reload", "--confirm", "61m"],
+        &["reload", "--confirm", "5500ms"],
+        &["events", "--limit", "0"],
+        &["confirm", "now"],
         &["completions", "abacus"],
     ];
     for arguments in cases {
@@ -51,6 +56,11 @@ fn options_are_found_in_each_place_they_are_looked_for() {
         &["persistence", "list", "--service", "web", "--client", "10.0.0.0/8"],
         &["persistence", "clear", "--service", "web", "--client", "2001:db8::/32"],
         &["persistence", "clear", "--all"],
+        &["reload", "--confirm"],
+        &["reload", "--confirm", "--json"],
+        &["reload", "--confirm", "1h"],
+        &["events", "--follow", "--service", "HL7", "--server", "IMS1", "--limit", "3", "--json"],
+        &["health", "--service", "HL7", "--json"],
         &["stop", "--detach"],
     ];
     for arguments in cases {
@@ -127,6 +137,59 @@ async fn a_reload_ends_as_it_went() {
     let failed = Daemon::start(Script { reload: Reload::Failed, ..Script::default() }, Limits::default());
     let (exit, _, err) = lbctl(&failed.socket, &["reload"]).await;
     assert_eq!((exit, err.as_str()), (Exit::Failed, "error: cannot read /etc/lb/lb.yaml: permission denied\n"));
+}
+
+#[tokio::test]
+async fn a_reload_to_be_confirmed_says_how() {
+    let daemon = Daemon::start(Script { pending: true, ..Script::default() }, Limits::default());
+    let (exit, out, _) = lbctl(&daemon.socket, &["reload", "--confirm", "2m"]).await;
+    assert_eq!(exit, Exit::Fine);
+    assert!(out.ends_with("\nIt is rolled back in 120 s unless you run: lbctl confirm\n"), "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["reload", "--confirm"]).await;
+    assert!(out.contains("in 60 s"), "{out}");
+
+    let (exit, out, _) = lbctl(&daemon.socket, &["confirm"]).await;
+    assert_eq!((exit, out.as_str()), (Exit::Fine, "the configuration stays in force.\n"));
+    let (exit, out, _) = lbctl(&daemon.socket, &["rollback", "--json"]).await;
+    assert_eq!(
+        (exit, out.lines().nth(1).unwrap()),
+        (Exit::Fine, "  \"sentence\": \"the configuration before is in force again\"")
+    );
+}
+
+#[tokio::test]
+async fn nothing_to_be_confirmed_is_a_failure() {
+    for command in ["confirm", "rollback"] {
+        let (exit, out, err) = lbctl(&daemon().socket, &[command]).await;
+        assert_eq!((exit, out.as_str()), (Exit::Failed, ""));
+        assert_eq!(err, "error: no configuration waits to be confirmed\n");
+    }
+}
+
+#[tokio::test]
+async fn events_are_lines_or_json() {
+    let daemon = daemon();
+    let (exit, out, err) = lbctl(&daemon.socket, &["events", "--server", "IMS1"]).await;
+    assert_eq!((exit, err.as_str(), out.lines().count()), (Exit::Fine, "", 1));
+    assert!(out.ends_with("  warning  HL7/IMS1  IMS1 of HL7 is down\n"), "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["events", "--limit", "1"]).await;
+    assert!(out.ends_with("IMS2 of HL7 is up\n") && out.lines().count() == 1, "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["events", "--json"]).await;
+    let json: Events = serde_json::from_str(&out).unwrap();
+    assert_eq!((json.last, json.events.len()), (8, 2));
+    let (exit, out, _) = lbctl(&daemon.socket, &["events", "--service", "nobody"]).await;
+    assert_eq!((exit, out.as_str()), (Exit::Fine, "No event matches.\n"));
+}
+
+#[tokio::test]
+async fn health_is_a_table_or_json() {
+    let daemon = daemon();
+    let (exit, out, _) = lbctl(&daemon.socket, &["health"]).await;
+    assert!(exit == Exit::Fine && out.contains("HL7/IMS2") && out.contains("✓✗✗"), "{out}");
+    let (_, out, _) = lbctl(&daemon.socket, &["health", "--json"]).await;
+    assert_eq!(serde_json::from_str::<HealthList>(&out).unwrap(), health());
+    let (_, out, _) = lbctl(&daemon.socket, &["health", "--service", "nobody"]).await;
+    assert_eq!(out, "No health check matches.\n");
 }
 
 #[tokio::test]

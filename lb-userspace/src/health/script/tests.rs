@@ -30,7 +30,7 @@ fn mode(path: &Path, mode: u32) {
 
 pub(in crate::health) fn question(path: &Path, port: Option<u16>) -> Question {
     let check = check(Probe::Script { path: path.to_owned() }, port);
-    Question { address: REAL, check: Arc::new(check), vip: Some(VIP) }
+    Question { address: REAL, check: Arc::new(check), subject: Some(VIP) }
 }
 
 async fn run(path: &Path, port: Option<u16>) -> Outcome {

@@ -146,7 +146,7 @@ fn fallback(mode: Mode) -> BoxedStrategy<Option<Fallback>> {
     proptest::option::of(kind).boxed()
 }
 
-fn virtual_service() -> BoxedStrategy<VirtualService> {
+pub(super) fn virtual_service() -> BoxedStrategy<VirtualService> {
     mode()
         .prop_flat_map(|mode| {
             let layer_7 = matches!(mode, Mode::L7Tcp | Mode::L7Http);
@@ -208,7 +208,7 @@ fn virtual_service() -> BoxedStrategy<VirtualService> {
         .boxed()
 }
 
-fn config() -> BoxedStrategy<Config> {
+pub(super) fn config() -> BoxedStrategy<Config> {
     let pair = (1..=255u8, 1..=254u8, 1..4096u64, any::<bool>(), 1..=65535u16).prop_map(
         |(virtual_router_id, priority, centiseconds, preempt, port)| HighAvailability {
             role: HaRole::Secondary,

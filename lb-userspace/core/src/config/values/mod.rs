@@ -138,8 +138,9 @@ impl<const MIN: u64, const MAX: u64> ToJson for Period<MIN, MAX> {
 /// Units and their milliseconds, largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// `4s`, `100ms`; a number alone is seconds.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as it is typed: `4s`, `100ms`; a number alone is seconds.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
     let unit = if digits == text.len() { "s" } else { &text[digits..] };
@@ -148,7 +149,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// In the largest unit that gives a whole number: 300 s is `5m`. Less than a millisecond is dropped.
-pub(crate) fn print_duration(duration: Duration) -> String {
+#[must_use]
+pub fn print_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = |(_, unit): &&(&str, u64)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit);
     match UNITS.iter().find(fits) {

@@ -86,9 +86,10 @@ fn a_refused_configuration_changes_nothing() {
 
 #[test]
 fn who_is_watched_and_checked_follows_the_configuration() {
-    let mut site = Site::new(TWO);
+    let two = cutting(TWO);
+    let mut site = Site::new(&two);
     site.reload(
-        &TWO.replace("{name: b, address: 10.0.0.2}", "{name: b, address: 10.0.0.22}")
+        &two.replace("{name: b, address: 10.0.0.2}", "{name: b, address: 10.0.0.22}")
             .replace("      - {name: c, address: 10.0.0.3}\n", "")
             .replace(
                 "    mode: l4-dr\n    scheduler",
@@ -131,12 +132,13 @@ fn a_service_added_on_machines_that_are_known_hears_of_their_problems() {
 
 #[test]
 fn another_address_is_another_server() {
-    let mut site = Site::new(TWO);
+    let two = cutting(TWO);
+    let mut site = Site::new(&two);
     let old = site.id("web", "b");
     let generation = site.entry("web", "b").generation;
     site.answer("10.0.0.22", Answer::Silent);
 
-    site.reload(&TWO.replace("{name: b, address: 10.0.0.2}", "{name: b, address: 10.0.0.22}"));
+    site.reload(&two.replace("{name: b, address: 10.0.0.2}", "{name: b, address: 10.0.0.22}"));
     assert_ne!(site.id("web", "b"), old, "its flows are not the old one's");
     assert_eq!(site.control.installed().servers[&old], Server { generation: generation + 1, ..Server::default() });
     assert_eq!(site.scheduled("web"), ["a", "c"], "nothing is known of it yet");
@@ -173,10 +175,11 @@ fn a_check_that_is_taken_away_brings_the_server_up() {
 
 #[test]
 fn a_service_that_is_removed_leaves_nothing_behind() {
-    let mut site = Site::new(TWO);
+    let two = cutting(TWO);
+    let mut site = Site::new(&two);
     let (service, d) = (site.control.wanted().service_numbers["syslog"], site.id("syslog", "d"));
-    let cut = TWO.find("  - name: syslog").expect("it is there");
-    site.reload(&TWO[..cut]);
+    let cut = two.find("  - name: syslog").expect("it is there");
+    site.reload(&two[..cut]);
     let installed = site.control.installed();
     assert!(!installed.services.contains_key(&service));
     assert!(installed.port_ranges.is_empty());

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::lb::config::diagnostic::render;
 use super::lb::config::model::Config;
 use super::lb::config::{self, Source};
-use super::lb::control::{Action, Control, Notice, Refusal};
+use super::lb::control::{Action, Control, Notice, Past, Refusal};
 use super::lb::health::{Failure, Outcome, TargetId};
 use super::lb::neighbour::{self, Input, Link, NeighbourState, RouteAnswer, RouteError};
-use super::lb::tables::{Ids, Installed, TableOp};
+use super::lb::tables::{Ids, TableOp};
 
 /// Kernel index of the one interface.
 pub(super) const DEVICE: u32 = 7;
@@ -72,7 +72,7 @@ impl Site {
         #[allow(clippy::disallowed_methods, reason = "every instant of the test is counted from this one")]
         let begin = Instant::now();
         Self {
-            control: control(yaml, Installed::default(), Ids::new(), begin),
+            control: control(yaml, Past::default(), begin),
             now: begin,
             begin,
             plans: Vec::new(),
@@ -99,7 +99,8 @@ impl Site {
         let services = ids.services().filter(|_| named).map(|(name, id)| (name.to_owned(), id)).collect();
         let servers = ids.servers().filter(|_| named).map(|(identity, id)| (identity.clone(), id)).collect();
         let ids = Ids::adopt_tables(&installed, &services, &servers).expect("the tables are in order");
-        self.control = control(yaml, installed, ids, self.now);
+        let orders = self.control.orders();
+        self.control = control(yaml, Past { installed, ids, orders, ..Past::default() }, self.now);
         self.plans.clear();
         self.notices.clear();
     }
@@ -266,6 +267,6 @@ pub(super) fn load(yaml: &str) -> Config {
     }
 }
 
-fn control(yaml: &str, installed: Installed, ids: Ids, now: Instant) -> Control {
-    Control::new(load(yaml), installed, ids, TICK, 1, now).expect("the configuration can be carried out")
+fn control(yaml: &str, past: Past, now: Instant) -> Control {
+    Control::new(load(yaml), past, TICK, 1, now).expect("the configuration can be carried out")
 }

@@ -1,11 +1,17 @@
 //! A machine on an ordinary day and on a bad one.
 
 use lb_core::view::{
-    Configuration, Counter, CounterAction, Interface, LinkState, Method, Mode, Protocol, RealServer, Scheduler,
-    ServerState, Status, Table, VirtualService, XdpAttachment, service_state,
+    Administration, AdministrativeState, Configuration, Counter, CounterAction, Interface, LinkState, Method, Mode,
+    Protocol, RealServer, Scheduler, ServerState, Status, Table, VirtualService, XdpAttachment, service_state,
 };
 
-pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: ServerState, reason: &str) -> RealServer {
+pub(in crate::cli) fn server(
+    name: &str,
+    address: &str,
+    port: Option<u16>,
+    state: ServerState,
+    reason: &str,
+) -> RealServer {
     RealServer {
         name: name.into(),
         address: address.parse().unwrap(),
@@ -26,7 +32,7 @@ pub(super) fn server(name: &str, address: &str, port: Option<u16>, state: Server
     }
 }
 
-pub(super) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<RealServer>) -> VirtualService {
+pub(in crate::cli) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<RealServer>) -> VirtualService {
     let (state, reason) = service_state(&real_servers);
     VirtualService {
         name: name.into(),
@@ -47,11 +53,11 @@ pub(super) fn service(name: &str, address: &str, ports: &str, real_servers: Vec<
     }
 }
 
-pub(super) fn counter(reason: &str, action: CounterAction, packets: u64, help: &str) -> Counter {
+pub(in crate::cli) fn counter(reason: &str, action: CounterAction, packets: u64, help: &str) -> Counter {
     Counter { reason: reason.into(), action, packets, bytes: packets * 60, help: help.into() }
 }
 
-pub(super) fn good_day() -> Status {
+pub(in crate::cli) fn good_day() -> Status {
     let answered = "answered 200 OK in 3 ms";
     let mut traffic = service(
         "Harmonic_Traffic",
@@ -99,20 +105,49 @@ pub(super) fn good_day() -> Status {
     }
 }
 
-pub(super) fn bad_day() -> Status {
+pub(in crate::cli) fn bad_day() -> Status {
     let refused = "connection to 192.168.94.116:8443 refused; last good 2026-03-02 03:10:44 UTC";
     let mut status = good_day();
     let traffic = &mut status.virtual_services[0];
     traffic.real_servers = vec![
         server("HT1", "192.168.94.115", None, ServerState::Up, "answered 200 OK in 3 ms"),
         server("HT2", "192.168.94.116", None, ServerState::Down, refused),
-        server("HT3", "192.168.94.117", None, ServerState::Draining, "drained by root with 12 connections left"),
-        server("HT4", "192.168.94.118", None, ServerState::Halted, "halted by root"),
+        server("HT3", "192.168.94.117", None, ServerState::Draining, "answered 200 OK in 3 ms"),
+        server("HT4", "192.168.94.118", None, ServerState::Halted, "answered 200 OK in 3 ms"),
         server("HT5", "192.168.94.119", None, ServerState::Checking, "1 of 2 checks passed"),
     ];
+    order(&mut traffic.real_servers[2], AdministrativeState::Drained, None, 192);
+    order(&mut traffic.real_servers[3], AdministrativeState::Halted, None, 90_000);
     (traffic.state, traffic.reason) = service_state(&traffic.real_servers);
     status.counters[1].packets = 1_234;
     status.counters.push(counter("truncated", CounterAction::Drop, 7, "The packet ends before its headers do."));
     status.tables[0].entries = 900_000;
+    status
+}
+
+/// When the pages are looked at.
+pub(in crate::cli) const NOW: u64 = 1_795_230_729;
+
+fn order(server: &mut RealServer, state: AdministrativeState, weight: Option<u16>, seconds_ago: u64) {
+    server.administration = Some(Administration { state, weight, by: "alice (uid 0)".into(), at: NOW - seconds_ago });
+}
+
+/// Every order there is, servers that leave and backups, and a configuration to be confirmed.
+pub(super) fn administered() -> Status {
+    let mut status = bad_day();
+    status.configuration.confirm_within_seconds = Some(42);
+    let answers = "answered 200 OK in 3 ms";
+    let servers = &mut status.virtual_services[0].real_servers;
+    (servers[0].weight, servers[1].weight) = (50, 0);
+    order(&mut servers[0], AdministrativeState::Online, Some(50), 7);
+    order(&mut servers[1], AdministrativeState::Online, None, 7);
+    order(&mut servers[2], AdministrativeState::Drained, Some(10), 192);
+    (servers[2].connections, servers[2].persistent_clients, servers[2].weight) = (14, 3, 10);
+    servers[4].backup = true;
+    let mut leaving = server("HT0", "192.168.94.114", None, ServerState::Draining, answers);
+    (leaving.leaving, leaving.connections) = (true, 14);
+    let mut left_alone = server("HT00", "192.168.94.113", None, ServerState::Up, "");
+    (left_alone.leaving, left_alone.connections, left_alone.persistent_clients) = (true, 1, 1);
+    servers.extend([leaving, left_alone]);
     status
 }

@@ -3,23 +3,24 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    Connection, Connections, ConnectionsQuery, FlowState, LinkState, PersistenceList, PersistenceQuery,
-    PersistenceRecord, ReloadReport, ReloadResult, ServerState, Status, StopReport, Transport, service_state,
+    Connection, Connections, ConnectionsQuery, FlowState, HealthList, HealthState, LinkState, PersistenceList,
+    PersistenceQuery, PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, Status, StopReport,
+    Transport, service_state,
 };
 
 use super::expect;
-use super::fixtures::{bad_day, good_day, server, service};
+use super::fixtures::{NOW, administered, bad_day, good_day, server, service};
 use crate::cli::render::{self, Earlier};
 
 #[test]
 fn a_good_day_is_a_table_and_nothing_else() {
-    expect("good_day.txt", &render::status(&good_day(), 160, false));
+    expect("good_day.txt", &render::status(&good_day(), NOW, 160, false));
 }
 
 #[test]
 fn colour_adds_nothing_but_colour() {
-    let plain = render::status(&bad_day(), 120, false);
-    let coloured = render::status(&bad_day(), 120, true);
+    let plain = render::status(&bad_day(), NOW, 120, false);
+    let coloured = render::status(&bad_day(), NOW, 120, true);
     expect("bad_day_in_colour.txt", &coloured);
     // An escape ends with its first letter.
     let parts = coloured.split('\x1b').enumerate();
@@ -30,12 +31,21 @@ fn colour_adds_nothing_but_colour() {
 
 #[test]
 fn a_bad_day_says_what_is_wrong_and_what_to_do() {
-    expect("bad_day.txt", &render::status(&bad_day(), 140, false));
+    expect("bad_day.txt", &render::status(&bad_day(), NOW, 140, false));
+}
+
+#[test]
+fn orders_are_shown_with_who_gave_them_and_when() {
+    let text = render::status(&administered(), NOW, usize::MAX, false);
+    expect("administered.txt", &text);
+    assert!(text.contains("rolled back in 42 s unless you run: lbctl confirm"));
+    // A clock that was set back is no reason to show nonsense.
+    assert!(render::status(&administered(), 0, usize::MAX, false).contains("drained by alice (uid 0) 0s ago"));
 }
 
 #[test]
 fn on_a_narrow_terminal_reasons_get_lines_of_their_own() {
-    let text = render::status(&bad_day(), 80, false);
+    let text = render::status(&bad_day(), NOW, 80, false);
     expect("bad_day_narrow.txt", &text);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("last good 2026-03-02 03:10:44 UTC"), "a reason lost its end");
@@ -43,7 +53,7 @@ fn on_a_narrow_terminal_reasons_get_lines_of_their_own() {
 
 #[test]
 fn without_a_terminal_each_server_stays_on_its_line() {
-    let text = render::status(&bad_day(), usize::MAX, false);
+    let text = render::status(&bad_day(), NOW, usize::MAX, false);
     let line = text.lines().find(|line| line.contains("HT2")).unwrap();
     assert!(line.contains("down") && line.ends_with("03:10:44 UTC"), "{line}");
 }
@@ -51,7 +61,7 @@ fn without_a_terminal_each_server_stays_on_its_line() {
 #[test]
 fn the_hint_names_the_cause_before_its_effects() {
     let hint = |status: &Status| {
-        let text = render::status(status, usize::MAX, false);
+        let text = render::status(status, NOW, usize::MAX, false);
         text.lines().last().unwrap().strip_prefix("Hint: ").map(str::to_owned)
     };
     let mut status = good_day();
@@ -81,7 +91,7 @@ fn the_hint_names_the_cause_before_its_effects() {
 
     status.problems = vec!["eth1 fell back to generic XDP: the driver has none.".into()];
     assert!(hint(&status).unwrap().starts_with("mend the problems above first"));
-    expect("problems.txt", &render::status(&status, 100, false));
+    expect("problems.txt", &render::status(&status, NOW, 100, false));
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn a_machine_without_services_says_so() {
     let mut status = good_day();
     status.virtual_services.clear();
     status.configuration.services = 0;
-    expect("no_services.txt", &render::status(&status, 100, false));
+    expect("no_services.txt", &render::status(&status, NOW, 100, false));
 }
 
 #[test]
@@ -108,10 +118,10 @@ fn rates_are_differences_over_the_time_between() {
     ));
     now.counters[1].packets = 50;
     let earlier = Earlier { status: &before, elapsed: Duration::from_millis(1_500) };
-    expect("rates.txt", &render::status_since(&now, Some(&earlier), 160, false));
+    expect("rates.txt", &render::status_since(&now, Some(&earlier), NOW, 160, false));
 
     let at_once = Earlier { status: &before, elapsed: Duration::ZERO };
-    let text = render::status_since(&now, Some(&at_once), 160, false);
+    let text = render::status_since(&now, Some(&at_once), NOW, 160, false);
     assert!(text.contains("Packets/s"), "a difference over no time is no rate, and no panic");
 }
 
@@ -121,7 +131,7 @@ fn names_and_reasons_cannot_command_the_terminal() {
     status.virtual_services[0].name = "eve\x1b[2J\u{202e}".into();
     status.virtual_services[0].real_servers[0].reason = "said \"\x07\r\n\x1b]0;x\x07\"".into();
     status.problems = vec!["a\x1bb".into()];
-    let text = render::status(&status, 160, false);
+    let text = render::status(&status, NOW, 160, false);
     assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
 }
 
@@ -135,7 +145,7 @@ fn no_width_and_no_text_is_too_odd_to_be_shown() {
     status.tables[0].name = nasty.into();
     status.problems = vec![nasty.repeat(20)];
     for width in (0..250).chain([usize::MAX]) {
-        assert!(render::status(&status, width, width % 2 == 0).contains("HT5"));
+        assert!(render::status(&status, NOW, width, width % 2 == 0).contains("HT5"));
     }
 }
 
@@ -143,7 +153,7 @@ fn no_width_and_no_text_is_too_odd_to_be_shown() {
 fn columns_are_aligned_by_display_width() {
     let mut status = good_day();
     status.virtual_services[1].name = "放射線科".into();
-    expect("wide_names.txt", &render::status(&status, 160, false));
+    expect("wide_names.txt", &render::status(&status, NOW, 160, false));
 }
 
 #[test]
@@ -181,6 +191,52 @@ fn persistence_records_are_a_table_with_a_total() {
     let all = PersistenceQuery::default().select(records.into_iter());
     expect("persistence.txt", &render::persistence(&all, 160, false));
     assert_eq!(render::persistence(&PersistenceList::default(), 160, false), "No persistence record matches.\n");
+}
+
+#[test]
+fn health_checks_are_a_table_with_their_last_probes() {
+    let mut list = crate::api::tests::health();
+    let mut waits = list.checks[1].clone();
+    (waits.server, waits.check, waits.state) = ("IMS3".into(), "https /admin/status".into(), HealthState::Checking);
+    (waits.successes, waits.rise, waits.failures, waits.last_good_seconds) = (3, 8, 0, None);
+    waits.reason = "answered 200 OK".into();
+    waits.shared_with = vec!["PACS/P1".into(), "RIS/R1".into()];
+    waits.history = (0..14).map(|at| Sample { ago_ms: at * 4_000, good: at < 3, took_ms: 0.417 }).collect();
+    let mut shaky = list.checks[0].clone();
+    (shaky.server, shaky.failures, shaky.fall, shaky.port) = ("IMS4".into(), 1, 3, None);
+    shaky.check = "ping".into();
+    let mut unchecked = list.checks[0].clone();
+    (unchecked.server, unchecked.state, unchecked.check) = ("IMS5".into(), HealthState::Unchecked, "none".into());
+    (unchecked.port, unchecked.last_good_seconds, unchecked.reason) = (None, None, "it is not checked".into());
+    unchecked.history.clear();
+    list.checks.extend([waits, shaky, unchecked]);
+    expect("health.txt", &render::health(&list, 160, false));
+    expect("health_narrow.txt", &render::health(&list, 80, false));
+    assert_eq!(render::health(&HealthList::default(), 80, true), "No health check matches.\n");
+}
+
+#[test]
+fn an_event_is_a_line_in_local_time() {
+    let east = chrono::FixedOffset::east_opt(2 * 3600).unwrap();
+    let mut event = crate::api::tests::event(0, "IMS1", "IMS1 of HL7 is down: connection refused");
+    assert_eq!(
+        render::event(&event, &east, false),
+        "2026-11-21 05:12:09  warning  HL7/IMS1  IMS1 of HL7 is down: connection refused\n"
+    );
+    event.severity = Severity::Info;
+    event.by = Some("alice".into());
+    event.server = None;
+    assert_eq!(
+        render::event(&event, &chrono::Utc, false),
+        "2026-11-21 03:12:09  info     HL7  IMS1 of HL7 is down: connection refused (by alice)\n"
+    );
+    event.service = None;
+    event.sentence = "a\nb\x1b[2J".into();
+    event.at_ms = u64::MAX;
+    assert_eq!(
+        render::event(&event, &chrono::Utc, false),
+        "18446744073709551615 ms after 1970  info     a b\u{fffd}[2J (by alice)\n"
+    );
 }
 
 #[test]

@@ -1,0 +1,391 @@
+//! What a change of the configuration does to flows that are alive.
+//!
+//! In: two configurations. Out: each virtual service and real server whose flows or clients a reload
+//! from one to the other would touch, and how. Absent: how many there are, which the running daemon
+//! knows, and what the change is in detail, which is [`super::diff`]'s.
+//!
+//! A real server is the same one as long as its service, name, address and port are
+//! (`tables::ids`). A flow is found before its service is (`datapath::flow`), so a port that is no
+//! longer served refuses new flows, and those it has go on until they end.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::model::{Config, OnRemoval, PortRange, Protocol, RealServer, VirtualService};
+use super::values::print_duration;
+use super::words::Word;
+
+/// A virtual service or real server that a reload would touch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Touched {
+    /// The virtual service.
+    pub service: String,
+    /// One of its real servers; `None`: all of them.
+    pub server: Option<String>,
+    /// What happens to it.
+    #[serde(flatten)]
+    pub touch: Touch,
+    /// What that means for the flows it has.
+    pub flows: Flows,
+    /// What that means for the clients that would come back to a real server.
+    pub clients: Clients,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "touch", rename_all = "kebab-case")]
+pub enum Touch {
+    /// The virtual service goes.
+    ServiceRemoved {
+        /// What the configuration in force says of its flows.
+        on_removal: OnRemoval,
+    },
+    /// The real server goes.
+    ServerRemoved {
+        /// What the new configuration says of its flows.
+        on_removal: OnRemoval,
+    },
+    /// The real server has another address or port, and so is another one.
+    ServerMoved {
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+        /// What the new configuration says of its flows.
+        on_removal: OnRemoval,
+    },
+    /// The virtual service has another address.
+    AddressChanged {
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+    },
+    /// Traffic gets to the real servers in another way.
+    ModeChanged {
+        /// As it was.
+        from: String,
+        /// As it is.
+        to: String,
+    },
+    /// Ports are no longer served.
+    PortsClosed {
+        /// Which, sorted: `554,8000-8080`.
+        ports: String,
+    },
+    /// A transport protocol is no longer served.
+    ProtocolClosed {
+        /// `tcp` or `udp`.
+        protocol: String,
+    },
+    /// Clients are no longer kept on their real servers.
+    PersistenceEnded,
+    /// What identifies a client is another thing.
+    PersistenceRegrouped,
+    /// Clients are kept from now on, or for another time.
+    PersistenceTime {
+        /// How long.
+        timeout: String,
+    },
+    /// New flows are placed by another rule.
+    Scheduling,
+    /// New flows come in another proportion, or within other limits.
+    Share,
+    /// The health check is another one.
+    Check,
+}
+
+/// What becomes of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flows {
+    /// Nothing.
+    Stay,
+    /// They go on until they end; no new one comes.
+    Finish,
+    /// They are cut.
+    Cut,
+}
+
+/// What becomes of clients that would come back to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clients {
+    /// Nothing.
+    Stay,
+    /// Their next flow is placed anew.
+    Move,
+    /// Nobody is left who would know them.
+    Forgotten,
+}
+
+/// How many there are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// Flows.
+    pub connections: u64,
+    /// Clients that would come back.
+    pub persistent_clients: u64,
+}
+
+/// Everything that a reload from `old` to `new` would touch, in the order of `old`.
+pub fn impact(old: &Config, new: &Config) -> Vec<Touched> {
+    let mut touched = Vec::new();
+    for service in &old.virtual_services {
+        match new.virtual_services.iter().find(|other| other.name == service.name) {
+            Some(next) => {
+                let keeps_vip = new.virtual_services.iter().any(|other| other.address == service.address);
+                service_changes(service, next, keeps_vip, &mut touched);
+                server_changes(service, next, &mut touched);
+            }
+            None => touched.push(Touched {
+                service: service.name.clone(),
+                server: None,
+                touch: Touch::ServiceRemoved { on_removal: service.on_removal },
+                flows: removed(service.on_removal),
+                clients: Clients::Forgotten,
+            }),
+        }
+    }
+    touched
+}
+
+fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, touched: &mut Vec<Touched>) {
+    let mut push = |touch, flows, clients| {
+        touched.push(Touched { service: old.name.clone(), server: None, touch, flows, clients });
+    };
+    if old.mode != new.mode {
+        let (from, to) = (old.mode.word().to_owned(), new.mode.word().to_owned());
+        push(Touch::ModeChanged { from, to }, Flows::Cut, Clients::Stay);
+    }
+    if old.address != new.address {
+        let (from, to) = (old.address.to_string(), new.address.to_string());
+        let flows = if keeps_vip { Flows::Finish } else { Flows::Cut };
+        push(Touch::AddressChanged { from, to }, flows, Clients::Stay);
+    }
+    let closed = without(&listeners(old), &listeners(new));
+    if !closed.is_empty() {
+        push(Touch::PortsClosed { ports: list(&closed) }, Flows::Finish, Clients::Stay);
+    }
+    for (protocol, carries) in [("tcp", carries_tcp as fn(Protocol) -> bool), ("udp", carries_udp)] {
+        if carries(old.protocol) && !carries(new.protocol) {
+            push(Touch::ProtocolClosed { protocol: protocol.to_owned() }, Flows::Finish, Clients::Stay);
+        }
+    }
+    match (&old.persistence, &new.persistence) {
+        (Some(_), None) => push(Touch::PersistenceEnded, Flows::Stay, Clients::Move),
+        (Some(was), Some(is)) if (&was.by, was.prefix_v4, was.prefix_v6) != (&is.by, is.prefix_v4, is.prefix_v6) => {
+            push(Touch::PersistenceRegrouped, Flows::Stay, Clients::Move);
+        }
+        (was, Some(is)) if was.as_ref().map(|was| was.timeout) != Some(is.timeout) => {
+            push(Touch::PersistenceTime { timeout: print_duration(is.timeout) }, Flows::Stay, Clients::Stay);
+        }
+        (None | Some(_), None | Some(_)) => {}
+    }
+    if (old.scheduler, old.slow_start) != (new.scheduler, new.slow_start) {
+        push(Touch::Scheduling, Flows::Stay, Clients::Stay);
+    }
+    if old.health_check != new.health_check {
+        push(Touch::Check, Flows::Stay, Clients::Stay);
+    }
+}
+
+fn server_changes(old: &VirtualService, new: &VirtualService, touched: &mut Vec<Touched>) {
+    let on_removal = new.on_removal;
+    for server in &old.real_servers {
+        let mut push = |touch, flows, clients| {
+            let (service, server) = (old.name.clone(), Some(server.name.clone()));
+            touched.push(Touched { service, server, touch, flows, clients });
+        };
+        let Some(next) = new.real_servers.iter().find(|other| other.name == server.name) else {
+            push(Touch::ServerRemoved { on_removal }, removed(on_removal), Clients::Move);
+            continue;
+        };
+        if (server.address, server.port) != (next.address, next.port) {
+            let touch = Touch::ServerMoved { from: place(server), to: place(next), on_removal };
+            push(touch, removed(on_removal), Clients::Move);
+        }
+        let share = |of: &RealServer| (of.weight, of.min_connections, of.max_connections, of.backup);
+        if share(server) != share(next) {
+            push(Touch::Share, Flows::Stay, Clients::Stay);
+        }
+        if server.health_check != next.health_check {
+            push(Touch::Check, Flows::Stay, Clients::Stay);
+        }
+    }
+}
+
+const fn removed(on_removal: OnRemoval) -> Flows {
+    match on_removal {
+        OnRemoval::Drain => Flows::Finish,
+        OnRemoval::Cut => Flows::Cut,
+    }
+}
+
+fn carries_tcp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Tcp | Protocol::TcpUdp)
+}
+
+fn carries_udp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Udp | Protocol::TcpUdp)
+}
+
+fn place(server: &RealServer) -> String {
+    match (server.address.is_ipv6(), server.port) {
+        (_, None) => server.address.to_string(),
+        (false, Some(port)) => format!("{}:{port}", server.address),
+        (true, Some(port)) => format!("[{}]:{port}", server.address),
+    }
+}
+
+/// Every port that clients reach, the TLS listener's too.
+fn listeners(service: &VirtualService) -> Vec<PortRange> {
+    let tls = service.tls.iter().map(|tls| PortRange { first: tls.port, last: tls.port });
+    service.ports.iter().copied().chain(tls).collect()
+}
+
+/// What of `ranges` is in none of `others`, sorted.
+fn without(ranges: &[PortRange], others: &[PortRange]) -> Vec<PortRange> {
+    let mut left = ranges.to_vec();
+    for other in others {
+        left = left.into_iter().flat_map(|range| around(range, *other)).flatten().collect();
+    }
+    left.sort_unstable();
+    left.dedup();
+    left
+}
+
+/// What of `range` lies before `hole` and behind it.
+fn around(range: PortRange, hole: PortRange) -> [Option<PortRange>; 2] {
+    if hole.last < range.first || range.last < hole.first {
+        return [Some(range), None];
+    }
+    let before = (range.first < hole.first).then(|| PortRange { first: range.first, last: hole.first - 1 });
+    let behind = (hole.last < range.last).then(|| PortRange { first: hole.last + 1, last: range.last });
+    [before, behind]
+}
+
+fn list(ranges: &[PortRange]) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl Touched {
+    /// Whether a flow that is alive, or a client that would come back, notices anything.
+    #[must_use]
+    pub const fn is_noticed(&self) -> bool {
+        !matches!((self.flows, self.clients), (Flows::Stay, Clients::Stay))
+    }
+
+    /// `HL7/IMS1`, or `HL7`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.server {
+            Some(server) => format!("{}/{server}", self.service),
+            None => self.service.clone(),
+        }
+    }
+
+    /// What it means, one sentence; `live` is what the server, or the service, has now, where that is
+    /// known.
+    #[must_use]
+    pub fn sentence(&self, live: Option<Live>) -> String {
+        let name = self.name();
+        let mut text = match &self.touch {
+            Touch::ServiceRemoved { on_removal } | Touch::ServerRemoved { on_removal } => {
+                format!("{name} is removed: {}", self.leaving(*on_removal, live))
+            }
+            Touch::ServerMoved { from, to, on_removal } => {
+                format!("{name} moves from {from} to {to}: {}", self.leaving(*on_removal, live))
+            }
+            Touch::AddressChanged { from, to } => match self.flows {
+                Flows::Cut => format!("{name} moves from {from} to {to}: {}", cut(live)),
+                Flows::Stay | Flows::Finish => format!(
+                    "{name} moves from {from} to {to}: {}, as another service keeps {from}",
+                    until_they_end(live)
+                ),
+            },
+            Touch::ModeChanged { from, to } => format!("{name} changes from {from} to {to}: {}", cut(live)),
+            Touch::PortsClosed { ports } => format!(
+                "{name} no longer answers on port {ports}: flows there go on until they end, new ones get no answer{}",
+                of_all(live)
+            ),
+            Touch::ProtocolClosed { protocol } => format!(
+                "{name} no longer answers {protocol}: flows there go on until they end, new ones get no answer{}",
+                of_all(live)
+            ),
+            Touch::PersistenceEnded => format!("{name} no longer keeps clients on their real servers"),
+            Touch::PersistenceRegrouped => format!("{name} tells its clients apart in another way"),
+            Touch::PersistenceTime { timeout } => format!("{name} keeps clients for {timeout}; nobody moves"),
+            Touch::Scheduling => format!("{name} places new flows by another rule; no flow is touched"),
+            Touch::Share => format!("{name} gets another share of new flows; no flow is touched"),
+            Touch::Check => format!("{name} is checked in another way; no flow is touched while the check succeeds"),
+        };
+        let joint = if self.flows == Flows::Stay { ": " } else { ", " };
+        match self.clients {
+            Clients::Stay => {}
+            Clients::Move => drop(write!(text, "{joint}{}", clients(live, "moves", "move"))),
+            Clients::Forgotten => drop(write!(text, "{joint}{}", clients(live, "is forgotten", "are forgotten"))),
+        }
+        text
+    }
+
+    fn leaving(&self, on_removal: OnRemoval, live: Option<Live>) -> String {
+        let word = match on_removal {
+            OnRemoval::Drain => "drain",
+            OnRemoval::Cut => "cut",
+        };
+        match (live.map(|live| live.connections), on_removal) {
+            (Some(0), _) => "it has no connection".to_owned(),
+            (Some(1), OnRemoval::Drain) => format!("its 1 connection finishes first (on_removal: {word})"),
+            (_, OnRemoval::Drain) => format!("{} finish first (on_removal: {word})", its(live)),
+            (_, OnRemoval::Cut) => format!("{} (on_removal: {word})", cut(live)),
+        }
+    }
+}
+
+/// `its 14 connections`.
+fn its(live: Option<Live>) -> String {
+    match live.map(|live| live.connections) {
+        None => "its connections".to_owned(),
+        Some(1) => "its 1 connection".to_owned(),
+        Some(connections) => format!("its {connections} connections"),
+    }
+}
+
+/// `its 14 connections are cut`.
+fn cut(live: Option<Live>) -> String {
+    match live.map(|live| live.connections) {
+        Some(0) => "it has no connection".to_owned(),
+        Some(1) => "its 1 connection is cut".to_owned(),
+        _ => format!("{} are cut", its(live)),
+    }
+}
+
+fn until_they_end(live: Option<Live>) -> String {
+    match live.map(|live| live.connections) {
+        Some(0) => "it has no connection".to_owned(),
+        Some(1) => "its 1 connection goes on until it ends".to_owned(),
+        _ => format!("{} go on until they end", its(live)),
+    }
+}
+
+/// Flows are counted by server and not by port.
+fn of_all(live: Option<Live>) -> String {
+    match live.map(|live| live.connections) {
+        None => String::new(),
+        Some(0) => " (it has no connection)".to_owned(),
+        Some(1) => " (it has 1 connection in all)".to_owned(),
+        Some(connections) => format!(" (it has {connections} connections in all)"),
+    }
+}
+
+/// `3 persistent clients move`, or whatever they do.
+fn clients(live: Option<Live>, does: &str, they_do: &str) -> String {
+    match live.map(|live| live.persistent_clients) {
+        None => format!("its persistent clients {they_do}"),
+        Some(0) => "it has no persistent client".to_owned(),
+        Some(1) => format!("1 persistent client {does}"),
+        Some(clients) => format!("{clients} persistent clients {they_do}"),
+    }
+}

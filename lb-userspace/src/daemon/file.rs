@@ -1,0 +1,61 @@
+//! Small files that outlive the daemon: replaced whole, read within bounds.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+/// No file of ours comes near this; a larger one is not ours.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Writes `value` as JSON. The old file stays whole until the new one is: a full disk changes nothing.
+///
+/// # Errors
+/// When it cannot be written; the sentence names the file.
+pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), Unkept> {
+    let unkept = |source: io::Error| Unkept { path: path.to_owned(), source };
+    let text = serde_json::to_vec(value).map_err(|error| unkept(error.into()))?;
+    let new = path.with_extension("new");
+    let written = File::create(&new).and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&new, path));
+    written.map_err(|error| {
+        // Half a file is of no use, and may be what fills the disk.
+        let _ = fs::remove_file(&new);
+        unkept(error)
+    })
+}
+
+/// Reads what [`replace`] wrote; `None`: there is nothing, or nothing that can be used. Then the file is put
+/// aside, so that the next write does not hide what was there.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, loss: &str) -> Option<T> {
+    let read = File::open(path).and_then(|file| {
+        let mut text = Vec::new();
+        file.take(MOST_BYTES).read_to_end(&mut text)?;
+        Ok(text)
+    });
+    let parsed = match read {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error),
+    };
+    parsed
+        .inspect_err(|error| {
+            let aside = path.with_extension("unreadable");
+            let moved = fs::rename(path, &aside).map_or("", |()| "; it was put aside with the ending .unreadable");
+            warn!("{} cannot be read ({error}){moved}: {loss}", path.display());
+        })
+        .ok()
+}
+
+/// A file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be written: {source}; free space there, or make the file system writable", path.display())]
+pub(super) struct Unkept {
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests;
