@@ -10,6 +10,7 @@ use lb_tests::lab::{in_lab, wait_until};
 use lb_tests::software::ffmpeg::{self, RtspMedia};
 use lb_tests::software::nginx::Nginx;
 use lb_tests::software::rtsp::RtspServer;
+use lb_tests::software::status_page::StatusPage;
 use lb_tests::software::{iperf, rtsp};
 
 const CONFIGURATION: &str = include_str!("../data/harmonic_traffic.yaml");
@@ -18,7 +19,11 @@ const LOAD_PORT: u16 = 50_001;
 /// Clients that each claim is tried from: enough that both servers are used.
 const CLIENTS: usize = 4;
 
-/// The health check of the configuration is a connection to RTSP, so every test needs it.
+/// The health check of the configuration asks for it, so every test needs it.
+fn status_pages(site: &Site) -> Result<Vec<StatusPage>> {
+    site.servers.iter().map(StatusPage::start).collect()
+}
+
 fn rtsp_servers(site: &Site) -> Result<Vec<RtspServer>> {
     site.servers.iter().map(RtspServer::start).collect()
 }
@@ -27,7 +32,7 @@ fn rtsp_servers(site: &Site) -> Result<Vec<RtspServer>> {
 fn a_published_rtmp_stream_is_played_back_by_its_client() -> Result<()> {
     in_lab("rtmp", |lab| {
         let site = deployments::harmonic(lab)?;
-        let _rtsp = rtsp_servers(&site)?;
+        let _pages = status_pages(&site)?;
         let _nginx: Vec<_> =
             site.servers.iter().map(|server| Nginx::start(server, HTTP_PORT)).collect::<Result<_>>()?;
         let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
@@ -46,6 +51,7 @@ fn a_published_rtmp_stream_is_played_back_by_its_client() -> Result<()> {
 fn rtsp_is_played_over_tcp_and_over_udp() -> Result<()> {
     in_lab("rtsp", |lab| {
         let site = deployments::harmonic(lab)?;
+        let _pages = status_pages(&site)?;
         let _rtsp = rtsp_servers(&site)?;
         let _balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
         for client in &site.client_addresses()[..CLIENTS] {
@@ -63,7 +69,7 @@ fn rtsp_is_played_over_tcp_and_over_udp() -> Result<()> {
 fn an_mpeg_transport_stream_reaches_one_server_whole() -> Result<()> {
     in_lab("mpegts", |lab| {
         let site = deployments::harmonic(lab)?;
-        let _rtsp = rtsp_servers(&site)?;
+        let _pages = status_pages(&site)?;
         let balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
         let mut receivers =
             site.servers.iter().map(|server| ffmpeg::receive_mpegts(server, 50_000, 50)).collect::<Result<Vec<_>>>()?;
@@ -95,7 +101,7 @@ fn an_mpeg_transport_stream_reaches_one_server_whole() -> Result<()> {
 fn tcp_and_udp_of_a_client_reach_one_server_under_load() -> Result<()> {
     in_lab("load", |lab| {
         let site = deployments::harmonic(lab)?;
-        let _rtsp = rtsp_servers(&site)?;
+        let _pages = status_pages(&site)?;
         let servers = site.servers.iter().map(|server| iperf::serve(server, MEDIA_VIP, LOAD_PORT));
         let _servers: Vec<_> = servers.collect::<Result<_>>()?;
         let balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;

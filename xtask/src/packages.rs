@@ -93,6 +93,7 @@ const SOFTWARE: &[Package] = &[
     program("dcmtk", "storescp"),
     Package { name: "nginx-light", program: Some("nginx"), service: Some("nginx") },
     library("libnginx-mod-rtmp"),
+    program("openssl", "openssl"),
     program("ffmpeg", "ffmpeg"),
     program("iperf3", "iperf3"),
     program("python3", "python3"),

@@ -34,7 +34,7 @@ use tracing::{debug, error, warn};
 
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
-use crate::health::{Prober, Report};
+use crate::health::{Prober, Question, Report};
 use crate::netlink::{self, Netlink};
 
 use confirmation::Trial;
@@ -246,8 +246,8 @@ impl Daemon {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Probe { id, generation, address, check, subject: _ } => {
-                self.prober.probe(id, generation, address, check);
+            Action::Probe { id, generation, address, check, subject } => {
+                self.prober.probe(id, generation, Question { address, check, subject });
             }
             Action::Cancel { id, generation } => self.prober.cancel(id, generation),
             Action::Ask(question) => {

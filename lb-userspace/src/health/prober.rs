@@ -5,17 +5,30 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lb_core::config::model::{HealthCheck, Probe};
-use lb_core::health::{Detail, Failure, Outcome, TargetId};
+use lb_core::config::model::{HealthCheck, HttpProbe, Probe};
+use lb_core::health::{Detail, Expectation, Failure, Outcome, Patterns, TargetId};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::ping::Pinger;
-use super::{connect, dicom, supported};
+use super::script::{self, Call};
+use super::tls::{self, Trust};
+use super::{connect, dicom, http};
+
+/// What a probe is to find out.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The real server.
+    pub address: IpAddr,
+    /// What is asked of it.
+    pub check: Arc<HealthCheck>,
+    /// VIP and port that it is asked for, which scripts are told.
+    pub subject: Option<(IpAddr, u16)>,
+}
 
 /// How a probe ended: what [`lb_core::health::Input::Outcome`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +41,19 @@ pub struct Report {
     pub outcome: Outcome,
 }
 
+/// What all probes share.
+#[derive(Debug, Default)]
+struct Tools {
+    pinger: Pinger,
+    patterns: Mutex<Patterns>,
+    trust: Arc<Trust>,
+}
+
 /// Runs probes. Dropping it ends them all.
 #[derive(Debug)]
 pub struct Prober {
     reports: mpsc::Sender<Report>,
-    pinger: Arc<Pinger>,
+    tools: Arc<Tools>,
     tasks: HashMap<TargetId, (u32, AbortHandle)>,
     sweep_at: usize,
 }
@@ -41,16 +62,16 @@ impl Prober {
     /// Reports go to `reports`; while it is full, probes that have ended wait, and are dropped when
     /// the machine cancels them.
     pub fn new(reports: mpsc::Sender<Report>) -> Self {
-        Self { reports, pinger: Arc::new(Pinger::default()), tasks: HashMap::new(), sweep_at: FIRST_SWEEP }
+        Self { reports, tools: Arc::default(), tasks: HashMap::new(), sweep_at: FIRST_SWEEP }
     }
 
     /// Starts a probe, as [`lb_core::health::Action::Probe`] says. Must be called within a tokio runtime.
-    pub fn probe(&mut self, id: TargetId, generation: u32, address: IpAddr, check: Arc<HealthCheck>) {
+    pub fn probe(&mut self, id: TargetId, generation: u32, question: Question) {
         self.sweep();
-        let (reports, pinger) = (self.reports.clone(), Arc::clone(&self.pinger));
+        let (reports, tools) = (self.reports.clone(), Arc::clone(&self.tools));
         let task = tokio::spawn(async move {
             let started = Instant::now();
-            let ended = ask(&pinger, address, &check).await;
+            let ended = ask(&tools, &question).await;
             let latency = started.elapsed();
             let (outcome, farewell) = match ended {
                 Ok(farewell) => (Outcome::Success { latency }, farewell),
@@ -98,6 +119,7 @@ enum Farewell {
     None,
     Close(TcpStream),
     Release(TcpStream),
+    Rest(http::Rest),
 }
 
 impl Farewell {
@@ -107,6 +129,7 @@ impl Farewell {
                 Self::None => {}
                 Self::Close(stream) => connect::close(stream).await,
                 Self::Release(stream) => dicom::release(stream).await,
+                Self::Rest(rest) => rest.await,
             }
         };
         // A server that does not close its side in this time is left without more words.
@@ -114,21 +137,48 @@ impl Farewell {
     }
 }
 
-async fn ask(pinger: &Pinger, address: IpAddr, check: &HealthCheck) -> Result<Farewell, Failure> {
+async fn ask(tools: &Tools, question: &Question) -> Result<Farewell, Failure> {
+    let Question { address, check, subject } = question;
     match &check.probe {
-        Probe::Connect => connect::open(endpoint(address, check)?).await.map(Farewell::Close),
-        Probe::Ping => pinger.ping(address).await.map(|()| Farewell::None),
+        Probe::Connect => connect::open(endpoint(question)?).await.map(Farewell::Close),
+        Probe::Ping => tools.pinger.ping(*address).await.map(|()| Farewell::None),
+        Probe::Http(probe) => {
+            let (expected, endpoint) = (tools.expectation(probe)?, endpoint(question)?);
+            let request = http::request(probe, *address, endpoint.port(), 80)?;
+            let stream = connect::open(endpoint).await?;
+            http::get(stream, request, &expected).await.map(Farewell::Rest)
+        }
+        Probe::Https { http: probe, verify, server_name, ca_file } => {
+            let (expected, endpoint) = (tools.expectation(probe)?, endpoint(question)?);
+            let request = http::request(probe, *address, endpoint.port(), 443)?;
+            let name = tls::name(server_name.as_deref(), probe.host.as_deref(), *address)?;
+            let stream = connect::open(endpoint).await?;
+            let stream = tls::open(stream, name, &tools.trust, *verify, ca_file.clone()).await?;
+            http::get(stream, request, &expected).await.map(Farewell::Rest)
+        }
         Probe::DicomEcho { called_ae_title, calling_ae_title } => {
-            dicom::echo(endpoint(address, check)?, called_ae_title, calling_ae_title).await.map(Farewell::Release)
+            dicom::echo(endpoint(question)?, called_ae_title, calling_ae_title).await.map(Farewell::Release)
         }
-        Probe::Http(_) | Probe::Https { .. } | Probe::Script { .. } | Probe::None => {
-            let why = supported(&check.probe).err().unwrap_or("a target without a check is not probed");
-            Err(Failure::Local(Detail::new(why)))
+        Probe::Script { path } => {
+            let (vip, vip_port) = subject.ok_or_else(|| local("the VIP that its script is to be told is not known"))?;
+            let (address, port, timeout) = (*address, check.port, check.timeout);
+            script::run(Call { program: path, vip, vip_port, address, port, timeout }).await.map(|()| Farewell::None)
         }
+        Probe::None => Err(local("a target without a check is not probed")),
     }
 }
 
-fn endpoint(address: IpAddr, check: &HealthCheck) -> Result<SocketAddr, Failure> {
-    let port = check.port.ok_or_else(|| Failure::Local(Detail::new("its health check has no port")))?;
-    Ok(SocketAddr::new(address, port))
+impl Tools {
+    fn expectation(&self, probe: &HttpProbe) -> Result<Expectation, Failure> {
+        self.patterns.lock().unwrap_or_else(PoisonError::into_inner).expectation(probe)
+    }
+}
+
+fn endpoint(question: &Question) -> Result<SocketAddr, Failure> {
+    let port = question.check.port.ok_or_else(|| local("its health check has no port"))?;
+    Ok(SocketAddr::new(question.address, port))
+}
+
+fn local(why: &str) -> Failure {
+    Failure::Local(Detail::new(why))
 }

@@ -1,12 +1,11 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lb_core::config::model::{BodyExpectation, HealthCheck, HttpProbe, Probe};
+use lb_core::config::model::{HealthCheck, Probe};
 use lb_core::health::{Action, Detail, Failure, Health, Input, Outcome, State, Target, TargetId, Transition};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
@@ -14,9 +13,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::{Prober, Report, supported};
+use super::{Prober, Question, Report};
 
-const A: TargetId = TargetId(1);
+mod leaks;
+mod verdicts;
+
+pub(super) const A: TargetId = TargetId(1);
+pub(super) const VIP: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80)), 8080);
 
 /// A future that should end does so soon; the bound only keeps a broken one from hanging.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -45,48 +48,66 @@ pub(super) fn check(probe: Probe, port: Option<u16>) -> HealthCheck {
 }
 
 /// A port of 127.0.0.1 that refuses connections as long as the socket lives.
-fn refusing_port() -> (Socket, SocketAddr) {
+pub(super) fn refusing_port() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
     let address = socket.local_addr().expect("an address").as_socket().expect("an IP address");
     (socket, address)
 }
 
-async fn listener() -> (TcpListener, SocketAddr) {
+pub(super) async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
-struct Bench {
-    prober: Prober,
-    reports: mpsc::Receiver<Report>,
+/// A prober, and what it reports.
+pub(super) struct Bench {
+    pub(super) prober: Prober,
+    pub(super) reports: mpsc::Receiver<Report>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (sender, reports) = mpsc::channel(16);
         Self { prober: Prober::new(sender), reports }
     }
 
-    fn start(&mut self, generation: u32, probe: Probe, address: SocketAddr) {
-        self.prober.probe(A, generation, address.ip(), Arc::new(check(probe, Some(address.port()))));
+    pub(super) fn start(&mut self, generation: u32, probe: Probe, address: SocketAddr) {
+        self.prober.probe(A, generation, question(probe, address.ip(), Some(address.port())));
     }
 
-    async fn outcome(&mut self, generation: u32) -> Outcome {
+    pub(super) async fn outcome(&mut self, generation: u32) -> Outcome {
         let report = soon(self.reports.recv()).await.expect("a report");
         assert_eq!((report.id, report.generation), (A, generation));
         report.outcome
     }
 
-    async fn run(probe: Probe, address: SocketAddr) -> Outcome {
+    pub(super) async fn run(probe: Probe, address: SocketAddr) -> Outcome {
         let mut bench = Self::new();
         bench.start(9, probe, address);
         bench.outcome(9).await
     }
+
+    /// What a probe fails of, as a sentence about "the real server".
+    pub(super) async fn fails(probe: Probe, address: SocketAddr) -> String {
+        match Self::run(probe, address).await {
+            Outcome::Failure(failure) => failure.to_string(),
+            Outcome::Success { .. } => panic!("it succeeded"),
+        }
+    }
+
+    pub(super) async fn succeeds(probe: Probe, address: SocketAddr) {
+        let outcome = Self::run(probe, address).await;
+        assert!(matches!(outcome, Outcome::Success { .. }), "{outcome:?}");
+    }
 }
 
-fn dicom() -> Probe {
+pub(super) fn question(probe: Probe, address: IpAddr, port: Option<u16>) -> Question {
+    Question { address, check: Arc::new(check(probe, port)), subject: None }
+}
+
+pub(super) fn dicom() -> Probe {
     Probe::DicomEcho { called_ae_title: "STORE1".to_owned(), calling_ae_title: "LB".to_owned() }
 }
 
@@ -170,29 +191,11 @@ async fn a_check_without_a_port_or_without_a_probe_says_so() {
     let cases = [
         (Probe::Connect, "its health check has no port"),
         (Probe::None, "a target without a check is not probed"),
-        (
-            Probe::Script { path: PathBuf::from("/bin/true") },
-            "health checks of type script are not available in this version: use type connect or ping",
-        ),
+        (Probe::Script { path: "/bin/true".into() }, "the VIP that its script is to be told is not known"),
     ];
     for (probe, why) in cases {
-        bench.prober.probe(A, 3, Ipv4Addr::LOCALHOST.into(), Arc::new(check(probe, None)));
+        bench.prober.probe(A, 3, question(probe, Ipv4Addr::LOCALHOST.into(), None));
         assert_eq!(bench.outcome(3).await, Outcome::Failure(Failure::Local(Detail::new(why))));
-    }
-}
-
-#[test]
-fn probes_that_are_not_built_yet_are_refused_with_a_sentence() {
-    let http = HttpProbe { path: "/".to_owned(), host: None, status: 200, body: BodyExpectation::Any };
-    for probe in [Probe::Connect, Probe::Ping, dicom(), Probe::None] {
-        assert_eq!(supported(&probe), Ok(()));
-    }
-    for probe in [
-        Probe::Http(http.clone()),
-        Probe::Https { http, verify: false, server_name: None, ca_file: None },
-        Probe::Script { path: PathBuf::from("/bin/true") },
-    ] {
-        assert!(supported(&probe).is_err_and(|sentence| sentence.contains("not available")));
     }
 }
 
@@ -216,18 +219,26 @@ fn what_the_routes_say_is_told() {
 }
 
 /// The machine and the prober together, as the daemon will run them.
-struct Daemon {
-    health: Health,
-    bench: Bench,
+pub(super) struct Daemon {
+    pub(super) health: Health,
+    pub(super) bench: Bench,
 }
 
 impl Daemon {
-    async fn transition(&mut self) -> Transition {
+    /// Checks one real server.
+    pub(super) fn of(address: IpAddr, check: HealthCheck) -> Self {
+        let mut daemon = Self { health: Health::new(1), bench: Bench::new() };
+        let target = Target { id: A, address, check, subject: Some(VIP), memory: None };
+        daemon.health.handle(Input::Configure(vec![target]), Instant::now());
+        daemon
+    }
+
+    pub(super) async fn transition(&mut self) -> Transition {
         loop {
             while let Some(action) = self.health.poll_action() {
                 match action {
-                    Action::Probe { id, generation, address, check, .. } => {
-                        self.bench.prober.probe(id, generation, address, check);
+                    Action::Probe { id, generation, address, check, subject } => {
+                        self.bench.prober.probe(id, generation, Question { address, check, subject });
                     }
                     Action::Cancel { id, generation } => self.bench.prober.cancel(id, generation),
                     Action::Transition(transition) => return transition,
@@ -247,11 +258,8 @@ impl Daemon {
 #[tokio::test]
 async fn the_machine_and_the_prober_notice_a_server_that_goes_and_comes_back() {
     let (listening, address) = listener().await;
-    let mut daemon = Daemon { health: Health::new(1), bench: Bench::new() };
     let brisk = HealthCheck { interval: Duration::from_millis(5), ..check(Probe::Connect, Some(address.port())) };
-    let target =
-        Target { id: A, address: IpAddr::from(Ipv4Addr::LOCALHOST), check: brisk, subject: None, memory: None };
-    daemon.health.handle(Input::Configure(vec![target]), Instant::now());
+    let mut daemon = Daemon::of(address.ip(), brisk);
     assert_eq!(soon(daemon.transition()).await.to, State::Up);
 
     drop(listening);

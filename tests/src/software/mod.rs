@@ -3,6 +3,7 @@
 //! In: a host and the addresses of the deployment. Out: what the program carried, as numbers that a
 //! test can assert. Absent: installing anything; a missing program is an error that says how.
 
+pub mod certificate;
 pub mod dicom;
 pub mod echo;
 pub mod ffmpeg;
@@ -10,3 +11,4 @@ pub mod iperf;
 pub mod nginx;
 pub mod prometheus;
 pub mod rtsp;
+pub mod status_page;

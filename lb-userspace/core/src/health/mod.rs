@@ -10,6 +10,7 @@
 
 mod contract;
 mod damping;
+mod expect;
 mod machine;
 mod outcome;
 mod record;
@@ -17,8 +18,9 @@ mod target;
 mod words;
 
 pub use contract::{Action, Input, Transition};
+pub use expect::{Expectation, MOST_PAGE_BYTES, Patterns};
 pub use machine::{DEFAULT_LIMIT, Health};
-pub use outcome::{Detail, Failure, Outcome};
+pub use outcome::{Detail, Ended, Failure, Outcome};
 pub use record::{HISTORY, HealthView, Sample, State};
 pub use target::{Endpoint, Memory, Target, TargetId};
 

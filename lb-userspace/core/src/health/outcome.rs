@@ -53,6 +53,35 @@ pub enum Failure {
     DicomVerificationRefused(Detail),
     /// A C-ECHO response whose status is not 0x0000 (PS3.7 annex C).
     DicomStatus(u16),
+    /// An HTTP answer with another status than the check expects.
+    HttpStatus {
+        /// By the check.
+        expected: u16,
+        /// From the real server.
+        got: u16,
+    },
+    /// An HTTP answer with the right status and another page than the check expects.
+    HttpPage {
+        /// The status that it came with.
+        status: u16,
+        /// What is wrong with it, as "its page ...".
+        wrong: Detail,
+        /// How it begins, as "it is ...".
+        came: Detail,
+    },
+    /// A TLS handshake that failed; says how, and what to do.
+    Tls(Detail),
+    /// A certificate that does not stand up to verification; says why, as "the certificate of ... ...".
+    Certificate(Detail),
+    /// A script that did not exit 0.
+    Script {
+        /// The program.
+        program: Detail,
+        /// How it ended.
+        ended: Ended,
+        /// The first line that it wrote; empty: nothing.
+        said: Detail,
+    },
     /// An answer that does not follow the protocol; says what was wrong with it.
     BadAnswer(Detail),
     /// This machine does not let the daemon probe; says what the daemon needs.
@@ -83,6 +112,16 @@ impl Failure {
             Self::DicomStatus(status) => {
                 format!("{who} answered the C-ECHO with status {status:#06x} ({})", status_in_words(*status))
             }
+            Self::HttpStatus { expected, got } => {
+                format!("{who} answered with status {got}{} instead of {expected}", http_status_in_words(*got))
+            }
+            Self::HttpPage { status, wrong, came } => format!("{who} answered {status}, but its page {wrong}: {came}"),
+            Self::Tls(detail) => format!("TLS with {who} failed: {detail}"),
+            Self::Certificate(detail) => format!("the certificate of {who} {detail}"),
+            Self::Script { program, ended, said } if said.is_empty() => {
+                format!("the script {program}, called for {who}, {ended} and wrote nothing")
+            }
+            Self::Script { program, ended, said } => format!("the script {program}, called for {who}, {ended}: {said}"),
             Self::BadAnswer(detail) => format!("{who} gave an answer that cannot be understood: {detail}"),
             Self::NoPrivilege(needs) => format!("{who} was not checked: the daemon needs {needs}"),
             Self::Local(detail) => format!("{who} was not checked: {detail}"),
@@ -109,6 +148,50 @@ fn status_in_words(status: u16) -> &'static str {
     }
 }
 
+// RFC 9110 section 15: those that a check meets when something is wrong.
+fn http_status_in_words(status: u16) -> &'static str {
+    match status {
+        300..=399 => " (a redirect, which a check does not follow)",
+        400 => " (bad request)",
+        401 => " (unauthorized)",
+        403 => " (forbidden)",
+        404 => " (not found)",
+        405 => " (method not allowed)",
+        421 => " (misdirected request)",
+        426 => " (upgrade required)",
+        429 => " (too many requests)",
+        500 => " (internal server error)",
+        501 => " (not implemented)",
+        502 => " (bad gateway)",
+        503 => " (service unavailable)",
+        504 => " (gateway timeout)",
+        _ => "",
+    }
+}
+
+/// How a program ended that did not exit 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Exit(i32),
+    /// By this signal.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// Its name, where it has one.
+        name: &'static str,
+    },
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status) => write!(f, "exited with status {status}"),
+            Self::Signal { number, name } => write!(f, "was ended by signal {number} ({name})"),
+        }
+    }
+}
+
 /// A part of a sentence that came from outside: short, on one line, printable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail(String);
@@ -122,6 +205,11 @@ impl Detail {
         let printable = |c: char| if c.is_control() { '?' } else { c };
         Self(text.as_ref().chars().take(Self::LIMIT).map(printable).collect())
     }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Display for Detail {
@@ -129,3 +217,6 @@ impl fmt::Display for Detail {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! What a configuration asks for and this build does not do.
 
-use std::collections::BTreeSet;
-
-use crate::config::model::{Config, Mode, Probe, VirtualService};
+use crate::config::model::{Config, Mode, VirtualService};
 
 /// One sentence for each virtual service that asks for something this build does not do, and one
 /// for a pair. Empty: everything will run.
@@ -18,8 +16,7 @@ pub fn unsupported(config: &Config) -> Vec<String> {
 }
 
 fn service(service: &VirtualService) -> Option<String> {
-    let (missing, advice): (Vec<String>, Vec<&str>) =
-        [mode(service), tls(service), checks(service)].into_iter().flatten().unzip();
+    let (missing, advice): (Vec<String>, Vec<&str>) = [mode(service), tls(service)].into_iter().flatten().unzip();
     if missing.is_empty() {
         return None;
     }
@@ -45,26 +42,6 @@ fn mode(service: &VirtualService) -> Option<(String, &'static str)> {
 fn tls(service: &VirtualService) -> Option<(String, &'static str)> {
     let asked = service.tls.is_some() || service.real_servers.iter().any(|real| real.tls.is_some());
     asked.then(|| ("TLS".to_owned(), "remove tls and let the real servers do it"))
-}
-
-fn checks(service: &VirtualService) -> Option<(String, &'static str)> {
-    let of_servers = service.real_servers.iter().filter_map(|real| real.health_check.as_ref());
-    let types: BTreeSet<&str> =
-        of_servers.chain([&service.health_check]).filter_map(|check| missing_probe(&check.probe)).collect();
-    if types.is_empty() {
-        return None;
-    }
-    let types: Vec<&str> = types.into_iter().collect();
-    Some((format!("health checks of type {}", types.join(" and ")), "check with connect, ping or dicom-echo"))
-}
-
-fn missing_probe(probe: &Probe) -> Option<&'static str> {
-    match probe {
-        Probe::Connect | Probe::Ping | Probe::DicomEcho { .. } | Probe::None => None,
-        Probe::Http(_) => Some("http"),
-        Probe::Https { .. } => Some("https"),
-        Probe::Script { .. } => Some("script"),
-    }
 }
 
 #[cfg(test)]

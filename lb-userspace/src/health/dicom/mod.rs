@@ -142,6 +142,11 @@ fn leaves_it_open(failure: &Failure) -> bool {
         | Failure::ClosedEarly { .. }
         | Failure::DicomRejected { .. }
         | Failure::DicomAborted(_)
+        | Failure::HttpStatus { .. }
+        | Failure::HttpPage { .. }
+        | Failure::Tls(_)
+        | Failure::Certificate(_)
+        | Failure::Script { .. }
         | Failure::NoPrivilege(_)
         | Failure::Local(_) => false,
     }

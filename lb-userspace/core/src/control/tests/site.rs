@@ -213,8 +213,8 @@ impl Site {
                 self.perform(action);
             }
             self.write_plan();
-            if let Some(memories) = self.control.remember(self.now) {
-                self.remembered = (self.now, memories);
+            if self.control.has_news() {
+                self.remembered = (self.now, self.control.remember(self.now));
             }
             let Some(action) = self.control.poll_action() else { return };
             self.perform(action);

@@ -1,5 +1,6 @@
-//! `cargo xtask bench NAME`: what the datapath costs, and how it compares. Needs root.
+//! `cargo xtask bench NAME`: what the datapath and the health checks cost. Needs root.
 
+mod health;
 mod l4;
 mod live;
 
@@ -22,12 +23,19 @@ enum Bench {
     L4(l4::Arguments),
     /// Frames a second over virtual links, beside nftables and a bridge
     L4Live(live::Arguments),
+    /// What health checks of many real servers cost, and how late probes start
+    Health(health::Arguments),
+    /// The servers of `health`, which starts them itself
+    #[command(hide = true)]
+    HealthServers,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::L4(arguments) => l4::run(&arguments),
         Bench::L4Live(arguments) => live::run(&arguments),
+        Bench::Health(arguments) => health::run(&arguments),
+        Bench::HealthServers => health::serve(),
     }
 }
 
