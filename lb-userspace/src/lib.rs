@@ -8,3 +8,5 @@ pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod netlink;
+pub mod service;
+pub mod telemetry;
