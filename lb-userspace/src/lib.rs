@@ -1,6 +1,7 @@
 //! The shells of the load balancer: what touches the kernel, the network and the administrator.
 //! Decisions are in `lb_core`.
 
+mod advice;
 pub mod api;
 pub mod cli;
 pub mod config_files;

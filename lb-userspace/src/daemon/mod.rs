@@ -9,6 +9,7 @@ mod configuration;
 mod interfaces;
 mod numbers;
 mod options;
+mod proofs;
 mod vips;
 
 use std::collections::BTreeMap;
@@ -29,9 +30,11 @@ use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
+use crate::service::Notifier;
 
 use interfaces::Device;
 pub use options::Options;
+use proofs::Unkept;
 use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
@@ -73,8 +76,8 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
-    /// The tables were written since the names of their numbers were kept.
-    unkept: bool,
+    unkept: Unkept,
+    service: Notifier,
     started: Instant,
     loaded: Instant,
     devices: Vec<Device>,
@@ -110,6 +113,7 @@ enum End {
 
 impl Daemon {
     async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
+        dataplane::check_machine()?;
         let config = configuration::load(&options.config)?;
         // The socket first: it is what a second daemon on this machine is refused by.
         let server = api::Server::bind(&options.socket, api::Limits::default())?;
@@ -153,12 +157,15 @@ impl Daemon {
             sweeping: None,
             next_sweep: now,
             retry: None,
-            unkept: false,
+            unkept: Unkept::default(),
+            service: Notifier::start()?,
             started: now,
             loaded: now,
             devices: Vec::new(),
             problems: BTreeMap::new(),
         };
+        // Before the tables carry the numbers: a start that fails here has changed nothing.
+        numbers::keep(&daemon.options.state_dir(), daemon.control.ids())?;
         daemon.write_plan()?;
         daemon.attach().await?;
         if daemon.options.log_verdicts {
@@ -170,17 +177,28 @@ impl Daemon {
             interfaces = daemon.devices.len(),
             "lbd is running"
         );
+        daemon.service.ready(daemon.status_line());
         Ok((daemon, server, request_sender))
     }
 
     async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<()> {
         let end = loop {
             self.act().await;
+            self.owe();
             let event = self.next_event().await;
+            self.begin(&event);
+            let reloads = event.reloads();
+            if reloads {
+                self.service.reloading();
+            }
             if let Some(end) = self.handle(event).await {
                 break end;
             }
+            if reloads {
+                self.service.ready(self.status_line());
+            }
         };
+        self.service.stopping();
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
         tokio::pin!(api);
@@ -206,6 +224,7 @@ impl Daemon {
                 error!("the tables could not be brought up to date, tried again in a second: {error:#}");
                 self.retry = Some(Instant::now() + RETRY);
             }
+            self.keep_numbers();
             self.announce().await;
             let Some(action) = self.control.poll_action() else { return };
             self.perform(action).await;
@@ -238,7 +257,7 @@ impl Daemon {
         if !operations.is_empty() {
             debug!(operations = operations.len(), "writing the tables");
             // Even when the tables take only a part: what they took may carry new numbers.
-            self.unkept = true;
+            self.unkept.is = true;
         }
         for operation in &operations {
             self.tables.write(operation)?;
@@ -246,10 +265,6 @@ impl Daemon {
         }
         if !operations.is_empty() {
             self.control.settled();
-        }
-        if self.unkept {
-            numbers::keep(&self.options.state_dir(), self.control.ids())?;
-            self.unkept = false;
         }
         // Also when nothing is left to write: a time that has passed would be met again and again.
         self.retry = None;
@@ -286,7 +301,7 @@ impl Daemon {
 
     fn deadline(&self) -> Instant {
         let sweep = self.sweeping.is_none().then_some(self.next_sweep);
-        let deadlines = [self.control.next_deadline(), self.vips.next_deadline(), sweep, self.retry];
+        let deadlines = [self.control.next_deadline(), self.vips.next_deadline(), sweep, self.retry, self.unkept.retry];
         let idle = Instant::now() + Duration::from_secs(60);
         deadlines.into_iter().flatten().min().unwrap_or(idle)
     }
@@ -355,6 +370,7 @@ impl Daemon {
             Ok(swept) => {
                 self.control.counted(&swept.connections);
                 self.swept = swept;
+                self.service.status(self.status_line());
             }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),
         }

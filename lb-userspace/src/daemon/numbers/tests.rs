@@ -129,7 +129,7 @@ fn a_folder_that_is_not_there_is_said_and_the_old_file_stays() {
     let (ids, installed) = in_use();
     let error = keep(&folder.0.join("nowhere"), &ids).unwrap_err();
     let sentence = format!("{error:#}");
-    assert!(sentence.starts_with("writing ") && sentence.contains("nowhere/numbers.json"), "{sentence}");
+    assert!(sentence.starts_with("cannot write ") && sentence.contains("nowhere/numbers.json"), "{sentence}");
 
     keep(&folder.0, &ids).unwrap();
     // What is written beside it cannot be: a folder has its name.
