@@ -11,6 +11,7 @@ pub mod deployments;
 pub mod frame;
 pub mod lab;
 pub mod noise;
+pub mod odd;
 pub mod software;
 
 /// An address and a port.
