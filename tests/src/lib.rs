@@ -13,6 +13,7 @@ pub mod lab;
 pub mod noise;
 pub mod odd;
 pub mod software;
+pub mod systemd;
 
 /// An address and a port.
 pub fn at(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {
