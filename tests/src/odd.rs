@@ -42,7 +42,15 @@ impl<'a> Start<'a> {
         fs::write(&configuration, yaml).context("cannot write the configuration")?;
         fs::create_dir_all(&folder).context("cannot make the folder")?;
         let socket = folder.join(balancer::SOCKET);
-        Ok(Self { host, before: Vec::new(), folder, configuration, pins: lab.pin_directory(), socket, more: Vec::new() })
+        Ok(Self {
+            host,
+            before: Vec::new(),
+            folder,
+            configuration,
+            pins: lab.pin_directory(),
+            socket,
+            more: Vec::new(),
+        })
     }
 
     /// Below these programs, which change something and then become what follows.

@@ -24,7 +24,8 @@ const FOLDER: &str = "/run/lb-systemd";
 const TARGETS: [&str; 6] = ["sysinit", "basic", "network", "shutdown", "umount", "quiet"];
 
 /// In a control group of its own: a namespace of it, and the others.
-const ENTER: &str = "echo $$ > \"$0/cgroup.procs\"; exec unshare --fork --pid --mount --uts --cgroup --kill-child \"$@\"";
+const ENTER: &str =
+    "echo $$ > \"$0/cgroup.procs\"; exec unshare --fork --pid --mount --uts --cgroup --kill-child \"$@\"";
 
 /// In its namespaces: the file systems, then systemd in place of the script. What it would change of
 /// the machine is a copy or read-only: /etc, /var/lib, the settings of the kernel.
@@ -89,7 +90,10 @@ impl<'a> Systemd<'a> {
         fs::write(files.join("lb.yaml"), yaml)?;
         let run = format!("{FOLDER}/lbd run --config {FOLDER}/lb.yaml --pin-dir {}", pins.display());
         let unit = adapted(&run, &format!("{FOLDER}/lbctl"), settings)?;
-        let unit = unit.replace("[Service]", &format!("[Service]\nStandardOutput=append:{FOLDER}/log\nStandardError=append:{FOLDER}/log"));
+        let unit = unit.replace(
+            "[Service]",
+            &format!("[Service]\nStandardOutput=append:{FOLDER}/log\nStandardError=append:{FOLDER}/log"),
+        );
         fs::write(files.join("units/lbd.service"), unit)?;
         for target in TARGETS {
             let text = format!("[Unit]\nDescription={target}\nDefaultDependencies=no\n");

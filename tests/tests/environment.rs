@@ -50,7 +50,10 @@ fn a_disk_that_is_full_or_read_only_is_named_with_what_to_do() -> Result<()> {
         let no_inodes = "mount -t tmpfs -o nr_inodes=1 tmpfs \"$0\"";
         says(&start.clone().after(no_inodes), &["lbd.sock.lock", "No space left", &format!("df -i {folder}")])?;
         let read_only = "mount -t tmpfs -o ro tmpfs \"$0\"";
-        says(&start.clone().after(read_only), &["lbd.sock.lock", "Read-only", "writable", &format!("findmnt -T {folder}")])
+        says(
+            &start.clone().after(read_only),
+            &["lbd.sock.lock", "Read-only", "writable", &format!("findmnt -T {folder}")],
+        )
     })
 }
 
@@ -81,19 +84,19 @@ fn a_start_without_privileges_names_each_that_is_missing() -> Result<()> {
         require("setpriv", "util-linux")?;
         let nobody = start.clone().below(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
         says(&nobody, &["CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_BPF", "as root"])?;
-        for (drop, name) in [
-            ("bpf", "CAP_BPF"),
-            ("net_admin", "CAP_NET_ADMIN"),
-            ("net_raw", "CAP_NET_RAW"),
-            ("perfmon", "CAP_PERFMON"),
-        ] {
+        for (drop, name) in
+            [("bpf", "CAP_BPF"), ("net_admin", "CAP_NET_ADMIN"), ("net_raw", "CAP_NET_RAW"), ("perfmon", "CAP_PERFMON")]
+        {
             let (bounding, inherited) = (format!("--bounding-set=-{drop}"), format!("--inh-caps=-{drop}"));
             let lacking = start.clone().below(&["setpriv", &bounding, &inherited]);
             says(&lacking, &[&format!("missing privileges: {name}; ")])?;
         }
         // A root of a user namespace has every capability, and the kernel grants it nothing.
         let contained = start.clone().below(&["unshare", "--user", "--map-root-user"]);
-        says(&contained, &["does not let lbd load BPF programs", "Operation not permitted", "root of the machine itself"])
+        says(
+            &contained,
+            &["does not let lbd load BPF programs", "Operation not permitted", "root of the machine itself"],
+        )
     })
 }
 
@@ -130,7 +133,7 @@ fn a_configuration_that_cannot_be_read_is_named() -> Result<()> {
         says(&at("run"), &["/run is not a file", "--config"])?;
         let closed = at("closed.yaml");
         fs::write(&closed.configuration, CONFIGURATION)?;
-        fs::set_permissions(&closed.configuration, fs::Permissions::from_mode(0))?;
+        fs::set_permissions(&closed.configuration, fs::Permissions::from_mode(0o000))?;
         let able = "-dac_override,-dac_read_search";
         let (bounding, inherited) = (format!("--bounding-set={able}"), format!("--inh-caps={able}"));
         let unable = closed.below(&["setpriv", &bounding, &inherited]);
@@ -183,7 +186,8 @@ fn tables_of_another_version_are_left_alone_and_forward_until_the_right_one_come
             .collect();
         let version = dump[0]["formatted"]["value"]["abi_version"].as_u64().context("no version")?;
         let write = |bytes: &[String]| {
-            let mut command = vec!["bpftool", "map", "update", "pinned", &settings, "key", "0", "0", "0", "0", "value", "hex"];
+            let mut command =
+                vec!["bpftool", "map", "update", "pinned", &settings, "key", "0", "0", "0", "0", "value", "hex"];
             command.extend(bytes.iter().map(String::as_str));
             site.balancer.run(&command)?.success()
         };
@@ -227,7 +231,8 @@ fn numbers_that_cannot_be_read_cost_a_warning_and_no_start() -> Result<()> {
             assert_eq!(warnings, 1, "{what}: {log}");
             wait_flow(&site).context(what)?;
             odd.terminate()?;
-            let kept: Value = serde_json::from_slice(&fs::read(&file)?).with_context(|| format!("{what}: not written anew"))?;
+            let kept: Value =
+                serde_json::from_slice(&fs::read(&file)?).with_context(|| format!("{what}: not written anew"))?;
             ensure!(kept["servers"].as_array().is_some_and(|servers| !servers.is_empty()), "{what}: {kept}");
         }
         let last = start.serve()?;
@@ -276,7 +281,8 @@ fn a_disk_that_fills_up_while_lbd_runs_is_a_problem_and_not_an_outage() -> Resul
         odd.wait_log("are kept again")?;
         let kept = odd.beside(&["cat", &start.folder.join("numbers.json").display().to_string()])?.success()?;
         ensure!(kept.stdout.contains("HT3"), "{kept}");
-        let warned = odd.process.log().lines().filter(|line| line.contains("WARN") && line.contains("numbers.json")).count();
+        let warned =
+            odd.process.log().lines().filter(|line| line.contains("WARN") && line.contains("numbers.json")).count();
         assert_eq!(warned, 1, "it is said once, not at each attempt: {}", odd.process.log());
         assert_eq!(flow.ask(ANSWER)?.server, home, "the flow goes on");
         odd.lbctl(&["stop", "--detach"])?.success()?;

@@ -176,10 +176,8 @@ fn the_journal_gets_fields_and_priorities_when_standard_error_goes_there() -> Re
         let journal = Listener::at(&folder.join("socket"))?;
         // As systemd does it: the variable names the stream that standard error is.
         let stream = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); export JOURNAL_STREAM";
-        let place = format!(
-            "mkdir -p /run/systemd/journal; mount --bind {} /run/systemd/journal; {stream}",
-            folder.display()
-        );
+        let place =
+            format!("mkdir -p /run/systemd/journal; mount --bind {} /run/systemd/journal; {stream}", folder.display());
         let start = Start::new(lab, &host, CONFIGURATION)?.after(&place);
         let odd = start.serve()?;
         let down = journal.next("an entry about DS1", |datagram| {
@@ -303,9 +301,7 @@ fn under_systemd_it_starts_reloads_comes_back_and_stays_stopped() -> Result<()> 
         })?;
         ensure!(systemd.log()?.contains("there is no interface eth7"), "{}", systemd.log()?);
         systemd.write_configuration(CONFIGURATION)?;
-        wait_until("it runs with the right one", DEADLINE, || {
-            systemd.lbctl(&["status"])?.success().map(|_| ())
-        })?;
+        wait_until("it runs with the right one", DEADLINE, || systemd.lbctl(&["status"])?.success().map(|_| ()))?;
 
         systemd.lbctl(&["stop"])?.success()?;
         wait_until("it has ended", DEADLINE, || {

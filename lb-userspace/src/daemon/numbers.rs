@@ -79,7 +79,8 @@ pub(super) fn keep(directory: &Path, ids: &Ids) -> Result<()> {
     let path = file(directory);
     let text = serde_json::to_vec(&numbers)?;
     // What is there already takes no room on a disk that has none.
-    if fs::metadata(&path).is_ok_and(|file| file.len() == text.len() as u64) && fs::read(&path).is_ok_and(|old| old == text)
+    if fs::metadata(&path).is_ok_and(|file| file.len() == text.len() as u64)
+        && fs::read(&path).is_ok_and(|old| old == text)
     {
         return Ok(());
     }

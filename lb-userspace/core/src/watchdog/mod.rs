@@ -108,9 +108,8 @@ impl Watchdog {
             let late = self.due.get(&work).map(|due| now.saturating_duration_since(*due));
             match late.filter(|late| *late > work.patience()) {
                 Some(late) if self.stuck.insert(work) => self.actions.push_back(Action::Stuck(work, late)),
-                Some(_) => {}
                 None if self.stuck.remove(&work) => self.actions.push_back(Action::Recovered(work)),
-                None => {}
+                _ => {}
             }
         }
         if self.stuck.is_empty() {

@@ -139,6 +139,31 @@ fn a_folder_that_is_not_there_is_said_and_the_old_file_stays() {
 }
 
 #[test]
+fn names_that_are_kept_already_need_no_room() {
+    let folder = Folder::new("same");
+    let (ids, _) = in_use();
+    keep(&folder.0, &ids).unwrap();
+    // As on a full disk: nothing can be written beside it.
+    fs::create_dir(folder.0.join("numbers.new")).unwrap();
+    keep(&folder.0, &ids).unwrap();
+    assert!(keep(&folder.0, &Ids::new()).is_err());
+}
+
+#[test]
+fn a_file_of_any_size_is_not_read_to_its_end() {
+    let folder = Folder::new("huge");
+    let (ids, installed) = in_use();
+    keep(&folder.0, &ids).unwrap();
+    let whole = fs::read(file(&folder.0)).unwrap();
+    let longest = usize::try_from(MAX_BYTES).unwrap();
+    let padded = |length: usize| [whole.as_slice(), &vec![b' '; length - whole.len()]].concat();
+    fs::write(file(&folder.0), padded(longest)).unwrap();
+    assert_eq!(servers(&adopt(&folder.0, &installed).unwrap()), servers(&ids));
+    fs::write(file(&folder.0), padded(longest + 1)).unwrap();
+    assert_eq!(servers(&adopt(&folder.0, &installed).unwrap()), []);
+}
+
+#[test]
 fn what_is_forgotten_is_gone_and_may_be_forgotten_again() {
     let folder = Folder::new("forgotten");
     keep(&folder.0, &in_use().0).unwrap();
