@@ -147,7 +147,8 @@ impl Error {
     /// Why a program could not be loaded; what the verifier says is for the log.
     pub(super) fn loading(error: ProgramError) -> Self {
         match error {
-            ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::PermissionDenied => {
+            // Not EACCES, which is how the verifier refuses.
+            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
                 Self::NotPermitted(io_error)
             }
             ProgramError::LoadError { io_error, verifier_log } => {
