@@ -29,7 +29,7 @@ pub enum ReadError {
     #[error("there is no configuration at {0}; copy an example from /usr/share/doc/lb, or name a file with --config")]
     Missing(PathBuf),
     /// The system says no.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {path}: {error}; it has to be readable for the user who runs this")]
     System {
         /// The file or folder.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum ReadError {
         error: io::Error,
     },
     /// It is a folder, a pipe or a device.
-    #[error("{0} is not a file")]
+    #[error("{0} is not a file; name the main file itself with --config, such as {DEFAULT_PATH}")]
     NotAFile(PathBuf),
     /// It has bytes that are not text.
     #[error("{path} is not UTF-8 text: line {line} has a byte that is none; save the file as UTF-8")]

@@ -1,6 +1,7 @@
 //! The shells of the load balancer: what touches the kernel, the network and the administrator.
 //! Decisions are in `lb_core`.
 
+mod advice;
 pub mod api;
 pub mod cli;
 pub mod config_files;
@@ -9,3 +10,5 @@ pub mod dataplane;
 pub mod health;
 pub mod metrics;
 pub mod netlink;
+pub mod service;
+pub mod telemetry;

@@ -282,13 +282,19 @@ fn run_lbctl(host: &Host, lbctl: &Path, socket: &Path, arguments: &[&str]) -> Re
 }
 
 /// `lbd` as the environment names it, else the one of the debug build.
-fn lbd() -> Result<PathBuf> {
+///
+/// # Errors
+/// When it is not built.
+pub fn lbd() -> Result<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("debug/lbd");
     existing(&std::env::var_os("LBD").map_or(built, PathBuf::from), "LBD")
 }
 
 /// `lbctl` as the environment names it, else the one beside `lbd`.
-fn lbctl(lbd: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it is not built.
+pub fn lbctl(lbd: &Path) -> Result<PathBuf> {
     existing(&std::env::var_os("LBCTL").map_or_else(|| lbd.with_file_name("lbctl"), PathBuf::from), "LBCTL")
 }
 

@@ -11,7 +11,9 @@ pub mod deployments;
 pub mod frame;
 pub mod lab;
 pub mod noise;
+pub mod odd;
 pub mod software;
+pub mod systemd;
 
 /// An address and a port.
 pub fn at(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {

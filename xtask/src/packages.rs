@@ -87,6 +87,8 @@ const LAB: &[Package] = &[
     program("curl", "curl"),
     program("iputils-ping", "ping"),
     program("iputils-arping", "arping"),
+    // Runs the unit of packaging; as a package of its own it does not become the machine's first process.
+    program("systemd", "systemd-analyze"),
 ];
 
 const SOFTWARE: &[Package] = &[

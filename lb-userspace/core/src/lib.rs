@@ -16,3 +16,4 @@ pub mod schedule;
 pub mod tables;
 pub mod view;
 pub mod vip;
+pub mod watchdog;

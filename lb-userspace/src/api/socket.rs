@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
+use crate::advice;
+
 /// Only the owner, root, may connect.
 const SOCKET_MODE: u32 = 0o600;
 /// Anyone may see that the daemon is there.
 const DIRECTORY_MODE: u32 = 0o755;
+/// Bytes of a path, unix(7): the 108 of `sun_path` end with a zero.
+const LONGEST: usize = 107;
 /// Clients that wait to be accepted; the next one is told to try again.
 const BACKLOG: i32 = 128;
 
@@ -21,20 +25,28 @@ const BACKLOG: i32 = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another daemon has the socket.
-    #[error("lbd is already running (socket {})", .0.display())]
+    #[error("lbd is already running (socket {}); `lbctl status` shows what it does, `lbctl stop` ends it", .0.display())]
     AlreadyRunning(PathBuf),
     /// Something else has the name.
     #[error("{} is in the way: it is not a socket; move it away, or name another path for the socket", .0.display())]
     NotASocket(PathBuf),
+    /// Longer than an address of a Unix socket.
+    #[error(
+        "the path of the socket has {} bytes, and the kernel takes at most {LONGEST}: name a shorter one with --socket \
+         instead of {}",
+        .0.as_os_str().len(),
+        .0.display()
+    )]
+    TooLong(PathBuf),
     /// The system refused.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {reason}{}", .path.display(), advice::about(reason, path))]
     Io {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -54,6 +66,9 @@ impl Drop for SocketFile {
 
 /// Listens at `path`, replacing what a dead daemon left there.
 pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
+    if path.as_os_str().len() > LONGEST {
+        return Err(BindError::TooLong(path.to_owned()));
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new()
         .recursive(true)
@@ -82,7 +97,7 @@ fn take_lock(socket: &Path) -> Result<File, BindError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BindError::AlreadyRunning(socket.to_owned())),
-        Err(TryLockError::Error(source)) => Err(io_error("lock", &path)(source)),
+        Err(TryLockError::Error(reason)) => Err(io_error("lock", &path)(reason)),
     }
 }
 
@@ -90,7 +105,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(io_error("look at", path)(source)),
+        Err(reason) => return Err(io_error("look at", path)(reason)),
     };
     if !kind.is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
@@ -114,7 +129,7 @@ fn answers(path: &Path) -> Result<bool, BindError> {
         // unix(7): the backlog is full, so somebody listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
-        Err(source) => Err(io_error("connect to", path)(source)),
+        Err(reason) => Err(io_error("connect to", path)(reason)),
     }
 }
 
@@ -133,5 +148,5 @@ fn listen(path: &Path) -> Result<UnixListener, BindError> {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {
     let path = path.to_owned();
-    move |source| BindError::Io { action, path, source }
+    move |reason| BindError::Io { action, path, reason }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use lb_userspace::daemon::{self, Options};
-use tracing_subscriber::EnvFilter;
+use lb_userspace::telemetry::{LogFormat, Telemetry};
 
 /// Load balancer: forwards layer 4 traffic in XDP and looks after the real servers.
 #[derive(Parser)]
@@ -18,20 +18,31 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run in the foreground until told to stop.
-    Run(Options),
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    options: Options,
+    /// Form of the log.
+    #[arg(long, value_enum, value_name = "FORM", env = "LB_LOG_FORMAT", default_value = "auto")]
+    log_format: LogFormat,
 }
 
 fn main() -> ExitCode {
-    let Command::Run(options) = Arguments::parse().command;
+    let Command::Run(Run { options, log_format }) = Arguments::parse().command;
     let default = if options.log_verdicts { "info,lb_ebpf=debug" } else { "info" };
-    let filter = EnvFilter::try_from_env("LB_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let telemetry = match Telemetry::start(log_format, default) {
+        Ok(telemetry) => telemetry,
+        Err(sentence) => {
+            eprintln!("lbd: {sentence}");
+            return ExitCode::FAILURE;
+        }
+    };
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lbd: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => telemetry.end(&error),
     }
 }
 

@@ -8,16 +8,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
+use crate::advice;
+
 /// No file of ours comes near this; a larger one is not ours.
-const MOST_BYTES: u64 = 64 << 20;
+pub(super) const MOST_BYTES: u64 = 16 << 20;
 
 /// Writes `value` as JSON. The old file stays whole until the new one is: a full disk changes nothing.
 ///
 /// # Errors
 /// When it cannot be written; the sentence names the file.
 pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), Unkept> {
-    let unkept = |source: io::Error| Unkept { path: path.to_owned(), source };
+    let unkept = |reason: io::Error| Unkept { path: path.to_owned(), reason };
     let text = serde_json::to_vec(value).map_err(|error| unkept(error.into()))?;
+    // What is there already takes no room on a disk that has none.
+    if fs::metadata(path).is_ok_and(|file| file.len() == text.len() as u64)
+        && fs::read(path).is_ok_and(|old| old == text)
+    {
+        return Ok(());
+    }
     let new = path.with_extension("new");
     let written = File::create(&new).and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&new, path));
     written.map_err(|error| {
@@ -32,8 +40,8 @@ pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), Unkept>
 pub(super) fn read<T: DeserializeOwned>(path: &Path, loss: &str) -> Option<T> {
     let read = File::open(path).and_then(|file| {
         let mut text = Vec::new();
-        file.take(MOST_BYTES).read_to_end(&mut text)?;
-        Ok(text)
+        let length = file.take(MOST_BYTES + 1).read_to_end(&mut text)?;
+        if length as u64 > MOST_BYTES { Err(io::Error::other("it is too large to be ours")) } else { Ok(text) }
     });
     let parsed = match read {
         Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
@@ -51,10 +59,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, loss: &str) -> Option<T> {
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be written: {source}; free space there, or make the file system writable", path.display())]
+#[error("cannot write {}: {reason}{}", path.display(), advice::about(reason, path))]
 pub(super) struct Unkept {
     path: PathBuf,
-    source: io::Error,
+    reason: io::Error,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod metrics;
 mod numbers;
 mod options;
 mod orders;
+mod proofs;
 mod vips;
 
 use std::collections::BTreeMap;
@@ -36,12 +37,14 @@ use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Question, Report};
 use crate::netlink::{self, Netlink};
+use crate::service::Notifier;
 
 use confirmation::Trial;
 use happenings::Happenings;
 use interfaces::Device;
 use metrics::Metrics;
 pub use options::Options;
+use proofs::Unkept;
 use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
@@ -54,9 +57,6 @@ const SWEEP_SHARE: u32 = 9;
 
 /// Between attempts to write a plan that the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Under this name the problem of numbers that are not kept is kept.
-const UNKEPT: &str = "numbers";
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -87,8 +87,8 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
-    /// The names of the numbers were not kept since they may have changed.
-    unkept: bool,
+    unkept: Unkept,
+    service: Notifier,
     started: Instant,
     loaded: Instant,
     devices: Vec<Device>,
@@ -132,6 +132,7 @@ enum End {
 
 impl Daemon {
     async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
+        dataplane::check_machine()?;
         let config = configuration::load(&options.config)?;
         // The socket first: it is what a second daemon on this machine is refused by.
         let server = api::Server::bind(&options.socket, api::Limits::default())?;
@@ -182,7 +183,8 @@ impl Daemon {
             sweeping: None,
             next_sweep: now,
             retry: None,
-            unkept: false,
+            unkept: Unkept::default(),
+            service: Notifier::start()?,
             started: now,
             loaded: now,
             devices: Vec::new(),
@@ -192,6 +194,8 @@ impl Daemon {
             orders_problem: None,
             problems: BTreeMap::new(),
         };
+        // Before the tables carry the numbers: a start that fails here has changed nothing.
+        numbers::keep(&daemon.options.runtime_dir(), daemon.control.ids())?;
         daemon.write_plan()?;
         daemon.attach().await?;
         if daemon.options.log_verdicts {
@@ -201,17 +205,28 @@ impl Daemon {
         daemon.serve_metrics().await;
         daemon.keep_orders();
         daemon.tell_start(came_back);
+        daemon.service.ready(daemon.status_line());
         Ok((daemon, server, request_sender))
     }
 
     async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<()> {
         let end = loop {
             self.act().await;
+            self.owe();
             let event = self.next_event().await;
+            self.begin(&event);
+            let reloads = event.reloads();
+            if reloads {
+                self.service.reloading();
+            }
             if let Some(end) = self.handle(event).await {
                 break end;
             }
+            if reloads {
+                self.service.ready(self.status_line());
+            }
         };
+        self.service.stopping();
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
         let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
@@ -238,6 +253,7 @@ impl Daemon {
                 error!("the tables could not be brought up to date, tried again in a second: {error:#}");
                 self.retry = Some(Instant::now() + RETRY);
             }
+            self.keep_numbers();
             self.announce().await;
             let Some(action) = self.control.poll_action() else { return };
             self.perform(action).await;
@@ -265,7 +281,7 @@ impl Daemon {
         self.retry = None;
         if !operations.is_empty() {
             debug!(operations = operations.len(), "writing the tables");
-            self.unkept = true;
+            self.unkept.is = true;
         }
         // Before the tables: a daemon that dies within the plan leaves names for all numbers it may have written.
         self.keep_numbers();
@@ -277,26 +293,6 @@ impl Daemon {
             self.control.settled();
         }
         Ok(())
-    }
-
-    /// Writes down whose the numbers are. Packets go before: when it fails, the tables are written all the same.
-    fn keep_numbers(&mut self) {
-        if !self.unkept {
-            return;
-        }
-        match numbers::keep(&self.options.runtime_dir(), self.control.ids()) {
-            Ok(()) => {
-                self.unkept = false;
-                self.problems.remove(UNKEPT);
-            }
-            Err(error) => {
-                let problem = format!("flows would not survive a restart of lbd: {error:#}");
-                if self.problems.insert(UNKEPT.to_owned(), problem.clone()).is_none() {
-                    self.told(EventKind::Daemon, Severity::Warning, None, problem);
-                }
-                self.retry = Some(Instant::now() + RETRY);
-            }
-        }
     }
 
     async fn next_event(&mut self) -> Event {
@@ -336,6 +332,7 @@ impl Daemon {
             self.trial.as_ref().map(Trial::until),
             sweep,
             self.retry,
+            self.unkept.retry,
         ];
         deadlines.into_iter().flatten().fold(self.health_deadline(), Instant::min)
     }
@@ -415,6 +412,7 @@ impl Daemon {
             Ok(swept) => {
                 self.control.counted(&swept.connections, &swept.clients, self.sweep_begun, Instant::now());
                 self.swept = swept;
+                self.service.status(self.status_line());
             }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),
         }

@@ -28,7 +28,7 @@ impl Clock {
     /// When the kernel refuses the program.
     pub fn start() -> Result<Self, Error> {
         let mut program = Ebpf::load(object::CLOCK).map_err(Error::Load)?;
-        xdp(&mut program)?.load().map_err(Error::Program)?;
+        xdp(&mut program)?.load().map_err(Error::loading)?;
         let mut clock = Self { program, shift: 0, tick: Duration::ZERO };
         let rate = clock.measure()?;
         clock.shift = tick_shift(rate);

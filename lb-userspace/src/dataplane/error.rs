@@ -13,32 +13,72 @@ use aya::programs::links::LinkError;
 pub enum Error {
     /// The BPF file system cannot be used.
     #[error(
-        "cannot use the BPF file system at {path}: {source}; lbd needs root and a bpffs: `mount -t bpf bpf /sys/fs/bpf`"
+        "cannot use the BPF file system at {path}: {reason}; as root, `mount -t bpf bpf /sys/fs/bpf` mounts it, and \
+         `findmnt /sys/fs/bpf` shows how it is mounted"
     )]
     FileSystem {
         /// Directory.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
+    /// The pins would lie on another file system.
+    #[error(
+        "{path} is not on a BPF file system, the only one that can hold kernel tables: name a directory below \
+         /sys/fs/bpf with --pin-dir"
+    )]
+    NotBpf {
+        /// Directory.
+        path: PathBuf,
+    },
+    /// The kernel is too old.
+    #[error(
+        "the kernel of this machine is Linux {release}, and lbd needs {} or newer: install a newer kernel (Debian 12 \
+         has one) and start the machine with it",
+        super::machine::OLDEST
+    )]
+    Kernel {
+        /// As `uname -r` says.
+        release: String,
+    },
+    /// The process may not do what it has to.
+    #[error("missing privileges: {}; start lbd as root, or with these capabilities", .0.join(", "))]
+    Privileges(Vec<&'static str>),
     /// The kernel does not take the objects.
     #[error(
-        "the kernel does not take the datapath: {0}; lbd needs root (or CAP_BPF, CAP_NET_ADMIN) and Linux 6.1 or newer"
+        "the kernel does not take the tables of the datapath: {0}; lbd needs root of the machine itself (no container \
+         or user namespace), and memory for the tables of `node.limits`"
     )]
-    Load(#[source] EbpfError),
-    /// The kernel refuses a program.
+    Load(EbpfError),
+    /// The kernel does not let this process load programs.
+    #[error(
+        "the kernel does not let lbd load BPF programs: {0}; start it as root of the machine itself, because containers \
+         and user namespaces are refused whatever their capabilities"
+    )]
+    NotPermitted(io::Error),
+    /// The verifier refuses a program.
+    #[error(
+        "the kernel {release} refuses the datapath: {reason}; start lbd with LB_LOG=debug, and report this kernel with \
+         what its verifier says",
+        release = super::machine::release()
+    )]
+    Refused {
+        /// Why.
+        reason: io::Error,
+    },
+    /// A program cannot be run or kept.
     #[error("the kernel refuses the program: {0}")]
-    Program(#[source] ProgramError),
+    Program(ProgramError),
     /// The object lacks a program.
     #[error("the object in this binary has no program {0}: it was not built with this version")]
     NoProgram(&'static str),
     /// A table is not where it should be.
-    #[error("cannot open the table {path}: {source}")]
+    #[error("cannot open the table {path}: {reason}")]
     Pin {
         /// The pin.
         path: PathBuf,
         /// Why.
-        source: MapError,
+        reason: MapError,
     },
     /// A table of another version.
     #[error(
@@ -63,21 +103,21 @@ pub enum Error {
         known: u32,
     },
     /// An operation on a table failed.
-    #[error("{doing} table {table}: {source}")]
+    #[error("{doing} table {table}: {reason}")]
     Table {
         /// Its name.
         table: String,
         /// "reading", "writing" and the like.
         doing: &'static str,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The interface does not exist.
     #[error("there is no interface {0}; `ip link` lists those there are")]
     NoInterface(String),
     /// XDP cannot be attached.
     #[error(
-        "cannot attach XDP to {device} ({mode}): {source}; another XDP program may be there (`ip link show {device}`), or the driver lacks native XDP (write `xdp: generic`)"
+        "cannot attach XDP to {device} ({mode}): {reason}; another XDP program may be there (`ip link show {device}`), or the driver lacks native XDP (write `xdp: generic`)"
     )]
     Attach {
         /// The interface.
@@ -85,20 +125,37 @@ pub enum Error {
         /// How it was tried.
         mode: &'static str,
         /// Why.
-        source: ProgramError,
+        reason: ProgramError,
     },
     /// A link cannot be kept.
-    #[error("cannot keep XDP attached to {device}: {source}")]
+    #[error("cannot keep XDP attached to {device}: {reason}")]
     Link {
         /// The interface.
         device: String,
         /// Why.
-        source: LinkError,
+        reason: LinkError,
     },
     /// The program's log cannot be read.
     #[error("the log of the datapath cannot be read: {0}")]
-    Log(#[source] aya_log::Error),
+    Log(aya_log::Error),
     /// Something of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Why a program could not be loaded; what the verifier says is for the log.
+    pub(super) fn loading(error: ProgramError) -> Self {
+        match error {
+            // Not EACCES, which is how the verifier refuses.
+            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+                Self::NotPermitted(io_error)
+            }
+            ProgramError::LoadError { io_error, verifier_log } => {
+                tracing::debug!("the verifier says: {verifier_log}");
+                Self::Refused { reason: io_error }
+            }
+            other => Self::Program(other),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod clock;
 mod error;
 mod log;
+mod machine;
 mod object;
 pub mod program;
 mod sweep;
@@ -14,6 +15,7 @@ mod tables;
 pub use clock::Clock;
 pub use error::Error;
 pub use log::follow_log;
+pub use machine::check_machine;
 pub use program::{Options, Program};
 pub use sweep::Swept;
 pub use table::Table;

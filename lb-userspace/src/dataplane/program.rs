@@ -82,7 +82,7 @@ impl Program {
             .override_global("TICK_SHIFT", &options.tick_shift, true)
             .override_global("VERDICT_LOG", &verdict_log, true);
         let mut program = Self { ebpf: loader.load(object::DATAPATH).map_err(Error::Load)?, pins: pins.clone() };
-        program.xdp()?.load().map_err(Error::Program)?;
+        program.xdp()?.load().map_err(Error::loading)?;
         program.pin()?;
         Ok(program)
     }
@@ -106,7 +106,7 @@ impl Program {
         let path = self.pins.join("programs").join("lb_forward");
         remove_if_there(&path)?;
         let program = self.xdp()?;
-        program.pin(&path).map_err(|error| Error::FileSystem { path, source: io::Error::other(error) })
+        program.pin(&path).map_err(|error| Error::FileSystem { path, reason: io::Error::other(error) })
     }
 
     /// Attaches the program to `device`, in place of the one that is pinned there if there is one.
@@ -122,17 +122,17 @@ impl Program {
             model::XdpMode::Native => self.attach_as(device, XdpMode::Driver, "native")?,
             model::XdpMode::Generic => self.attach_as(device, XdpMode::Skb, "generic")?,
             model::XdpMode::Auto => match self.attach_as(device, XdpMode::Driver, "native") {
-                Err(Error::Attach { source, .. }) => {
-                    tracing::warn!(device, %source, "no native XDP, attaching generic: expect a fraction of the speed");
+                Err(Error::Attach { reason, .. }) => {
+                    tracing::warn!(device, %reason, "no native XDP, attaching generic: expect a fraction of the speed");
                     self.attach_as(device, XdpMode::Skb, "generic")?
                 }
                 other => other?,
             },
         };
-        let failed = |source| Error::Link { device: device.to_owned(), source };
+        let failed = |reason| Error::Link { device: device.to_owned(), reason };
         let link: FdLink = link.try_into().map_err(failed)?;
         // The pin keeps the program attached; this daemon needs no handle of its own.
-        link.pin(&pin).map_err(|error| Error::FileSystem { path: pin, source: io::Error::other(error) })?;
+        link.pin(&pin).map_err(|error| Error::FileSystem { path: pin, reason: io::Error::other(error) })?;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Program {
         match program.attach(device, mode).and_then(|id| program.take_link(id)) {
             Ok(link) => Ok(link),
             Err(aya::programs::ProgramError::UnknownInterface { .. }) => Err(Error::NoInterface(device.to_owned())),
-            Err(source) => Err(Error::Attach { device: device.to_owned(), mode: name, source }),
+            Err(reason) => Err(Error::Attach { device: device.to_owned(), mode: name, reason }),
         }
     }
 }
@@ -174,7 +174,7 @@ impl Program {
 /// When the directory cannot be read.
 pub fn attached(pins: &Path) -> Result<Vec<String>, Error> {
     let links = pins.join("links");
-    let failed = |source| Error::FileSystem { path: links.clone(), source };
+    let failed = |reason| Error::FileSystem { path: links.clone(), reason };
     let mut devices = Vec::new();
     for entry in fs::read_dir(&links).map_err(failed)? {
         devices.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
@@ -202,13 +202,13 @@ pub fn remove(pins: &Path) -> Result<(), Error> {
     for device in attached(pins)? {
         detach(pins, &device)?;
     }
-    fs::remove_dir_all(pins).map_err(|source| Error::FileSystem { path: pins.to_owned(), source })
+    fs::remove_dir_all(pins).map_err(|reason| Error::FileSystem { path: pins.to_owned(), reason })
 }
 
 fn remove_if_there(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::FileSystem { path: path.to_owned(), source: error })
+            Err(Error::FileSystem { path: path.to_owned(), reason: error })
         }
         _ => Ok(()),
     }
@@ -217,11 +217,15 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 /// Makes the directories, mounting the BPF file system where a machine has none.
 fn prepare(pins: &Path) -> Result<(), Error> {
     const ROOT: &str = "/sys/fs/bpf";
-    let failed = |source| Error::FileSystem { path: pins.to_owned(), source };
+    let failed = |reason| Error::FileSystem { path: pins.to_owned(), reason };
     let is_bpf = |path: &Path| statfs(path).is_ok_and(|info| info.filesystem_type() == BPF_FS_MAGIC);
     if pins.starts_with(ROOT) && !is_bpf(Path::new(ROOT)) {
         mount(Some("bpf"), ROOT, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|error| failed(error.into()))?;
         tracing::info!("mounted the BPF file system at {ROOT}");
+    }
+    // Asked of what is there: directories that were made for nothing would be in the way later.
+    if !pins.ancestors().find(|place| place.exists()).is_some_and(is_bpf) {
+        return Err(Error::NotBpf { path: pins.to_owned() });
     }
     for directory in ["programs", "links"] {
         fs::create_dir_all(pins.join(directory)).map_err(failed)?;

@@ -32,7 +32,7 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
     /// When there is no such pin, or it is a table of another layout.
     pub fn open(directory: &Path, name: &str) -> Result<Self, Error> {
         let path = directory.join(name);
-        let map = MapData::from_pin(&path).map_err(|source| Error::Pin { path: path.clone(), source })?;
+        let map = MapData::from_pin(&path).map_err(|reason| Error::Pin { path: path.clone(), reason })?;
         Self::new(map, path)
     }
 
@@ -41,12 +41,12 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
     /// # Errors
     /// When it is a table of another layout.
     pub fn new(map: MapData, path: PathBuf) -> Result<Self, Error> {
-        let info = map.info().map_err(|source| Error::Pin { path: path.clone(), source })?;
+        let info = map.info().map_err(|reason| Error::Pin { path: path.clone(), reason })?;
         if info.key_size() as usize != size_of::<K>() || info.value_size() as usize != size_of::<V>() {
             return Err(Error::Layout { path });
         }
         let per_cpu =
-            if is_per_cpu(&info) { aya::util::nr_cpus().map_err(|(_, source)| Error::Io(source))? } else { 1 };
+            if is_per_cpu(&info) { aya::util::nr_cpus().map_err(|(_, reason)| Error::Io(reason))? } else { 1 };
         if per_cpu > 1 && !size_of::<V>().is_multiple_of(8) {
             return Err(Error::Layout { path });
         }
@@ -66,7 +66,7 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         let table = self.name.clone();
-        move |source| Error::Table { table, doing, source }
+        move |reason| Error::Table { table, doing, reason }
     }
 
     /// The entry of `key`.

@@ -129,13 +129,38 @@ fn a_folder_that_is_not_there_is_said_and_the_old_file_stays() {
     let (ids, installed) = in_use();
     let error = keep(&folder.0.join("nowhere"), &ids).unwrap_err();
     let sentence = format!("{error:#}");
-    assert!(sentence.contains("nowhere/numbers.json cannot be written"), "{sentence}");
+    assert!(sentence.starts_with("cannot write ") && sentence.contains("nowhere/numbers.json"), "{sentence}");
 
     keep(&folder.0, &ids).unwrap();
     // What is written beside it cannot be: a folder has its name.
     fs::create_dir(folder.0.join("numbers.new")).unwrap();
     assert!(keep(&folder.0, &Ids::new()).is_err());
     assert_eq!(servers(&adopt(&folder.0, &installed).unwrap()), servers(&ids));
+}
+
+#[test]
+fn names_that_are_kept_already_need_no_room() {
+    let folder = Folder::new("same");
+    let (ids, _) = in_use();
+    keep(&folder.0, &ids).unwrap();
+    // As on a full disk: nothing can be written beside it.
+    fs::create_dir(folder.0.join("numbers.new")).unwrap();
+    keep(&folder.0, &ids).unwrap();
+    assert!(keep(&folder.0, &Ids::new()).is_err());
+}
+
+#[test]
+fn a_file_of_any_size_is_not_read_to_its_end() {
+    let folder = Folder::new("huge");
+    let (ids, installed) = in_use();
+    keep(&folder.0, &ids).unwrap();
+    let whole = fs::read(path(&folder.0)).unwrap();
+    let longest = usize::try_from(file::MOST_BYTES).unwrap();
+    let padded = |length: usize| [whole.as_slice(), &vec![b' '; length - whole.len()]].concat();
+    fs::write(path(&folder.0), padded(longest)).unwrap();
+    assert_eq!(servers(&adopt(&folder.0, &installed).unwrap()), servers(&ids));
+    fs::write(path(&folder.0), padded(longest + 1)).unwrap();
+    assert_eq!(servers(&adopt(&folder.0, &installed).unwrap()), []);
 }
 
 #[test]

@@ -356,12 +356,13 @@ fn another_address_is_not_remembered() {
 }
 
 #[test]
-fn what_is_to_be_remembered_is_given_when_a_state_changes_and_only_then() {
+fn there_is_something_new_to_remember_when_a_state_changes_and_only_then() {
     let mut site = Site::new(TWO);
-    assert_eq!(site.control.remember(site.now), None, "the site has asked");
+    assert!(!site.control.has_news(), "the site has asked");
     let known = |site: &mut Site| {
         site.restart_with_memory(TWO, true);
-        site.control.remember(site.now).expect("nobody has asked yet")
+        assert!(site.control.has_news(), "nobody has asked yet");
+        site.control.remember(site.now)
     };
     let all = known(&mut site);
     assert!(all.values().all(|memory| memory.up), "{all:?}");
