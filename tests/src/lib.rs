@@ -12,6 +12,7 @@ pub mod frame;
 pub mod lab;
 pub mod noise;
 pub mod software;
+pub mod traffic;
 
 /// An address and a port.
 pub fn at(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {

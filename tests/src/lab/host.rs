@@ -178,6 +178,19 @@ impl Host {
         Ok(())
     }
 
+    /// A counter of the host's TCP, by the name it has in the group TcpExt of /proc/net/netstat.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn tcp_counter(&self, name: &str) -> Result<u64> {
+        let text = self.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
+        let (names, values) = (lines.next().context("no group TcpExt")?, lines.next().context("no values of TcpExt")?);
+        let found = names.zip(values).find(|(named, _)| *named == name);
+        let (_, value) = found.with_context(|| format!("the kernel has no counter {name}"))?;
+        Ok(value.parse()?)
+    }
+
     /// Waits until `process` listens at the port.
     ///
     /// # Errors
