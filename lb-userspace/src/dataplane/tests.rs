@@ -1,6 +1,7 @@
 //! Tables of the kernel. Needs root.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{Address, Flow, FlowKey, FlowState, Opened, Persistence, PersistenceKey, Server};
@@ -214,4 +215,24 @@ fn a_table_of_another_layout_is_refused() {
     assert!(refused.contains("was left by another version of lbd"), "{refused}");
     let missing = Table::<u32, u64>::open(&kernel.pins, "nonsense").unwrap_err().to_string();
     assert!(missing.starts_with("cannot open the table ") && missing.contains("/nonsense: "), "{missing}");
+}
+
+#[test]
+fn a_busy_machine_does_not_change_the_length_of_a_tick() {
+    let mut clock = Clock::start().expect("root, and a kernel that takes the program");
+    let quiet = clock.measure().unwrap();
+    let busy = AtomicBool::new(true);
+    let rates: Vec<u32> = std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while busy.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let rates = (0..12).map(|_| clock.measure().unwrap_or_default()).collect();
+        busy.store(false, Ordering::Relaxed);
+        rates
+    });
+    assert_eq!(rates, [quiet; 12]);
 }
