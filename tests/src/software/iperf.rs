@@ -66,6 +66,8 @@ pub struct Run {
     client: Process,
     /// By name of the host; each ends with the one run that it serves.
     servers: Vec<(String, Process)>,
+    /// Datagrams that each host had no room for before.
+    no_room: Vec<u64>,
 }
 
 /// What a run carried, by both ends.
@@ -79,6 +81,8 @@ pub struct Carried {
     pub datagrams: u64,
     /// Datagrams that the server missed, by the numbers of those that it got.
     pub lost: u64,
+    /// Datagrams of these that reached the server's socket and found no room: iperf3 was kept waiting.
+    pub no_room: u64,
     /// Datagrams that it got after later ones.
     pub out_of_order: u64,
     /// Segments that the client sent again, in each second; none for UDP.
@@ -106,6 +110,7 @@ impl Run {
     fn start(client: &Host, hosts: &[Host], address: IpAddr, port: u16, more: &[&str]) -> Result<Self> {
         require("iperf3", PACKAGE)?;
         let (address, number) = (address.to_string(), port.to_string());
+        let no_room = hosts.iter().map(no_room).collect::<Result<_>>()?;
         let mut servers = Vec::new();
         for host in hosts {
             let serve = ["iperf3", "--server", "--json", "--one-off", "--bind", &address, "--port", &number];
@@ -116,7 +121,7 @@ impl Run {
         let mut command = vec!["iperf3", "--json", "--connect-timeout", "3000", "--time", "0"];
         command.extend(["--client", &address, "--port", &number]);
         command.extend(more);
-        Ok(Self { client: client.spawn(&command)?, servers })
+        Ok(Self { client: client.spawn(&command)?, servers, no_room })
     }
 
     /// Nothing while it goes on.
@@ -128,11 +133,11 @@ impl Run {
         Ok(())
     }
 
-    /// Ends it and reads what both ends report.
+    /// Ends it and reads what both ends report; `hosts` are those it was started with.
     ///
     /// # Errors
     /// When it had ended before, or a report lacks a number.
-    pub fn finish(mut self) -> Result<Carried> {
+    pub fn finish(mut self, hosts: &[Host]) -> Result<Carried> {
         self.ensure_running()?;
         self.client.signal(Signal::SIGINT);
         self.client.wait_end(END)?;
@@ -144,7 +149,9 @@ impl Run {
             ensure!(over.len() == 1, "{} servers have", over.len());
             Ok(over)
         })?;
-        let (name, server) = self.servers.swap_remove(over.remove(0));
+        let at = over.remove(0);
+        let no_room = no_room(hosts.get(at).context("another list of hosts")?)? - self.no_room[at];
+        let (name, server) = self.servers.swap_remove(at);
         let got = report(&server)?;
         let number = |of: &Value, name: &str| of[name].as_u64().with_context(|| format!("no {name} in {of}"));
         let udp = sent["start"]["test_start"]["protocol"] == "UDP";
@@ -155,10 +162,28 @@ impl Run {
             bytes: number(&got["end"]["sum_received"], "bytes")?,
             datagrams: of_udp(&sent["end"]["sum"], "packets")?,
             lost: of_udp(&got["end"]["sum"], "lost_packets")?,
+            no_room,
             out_of_order: of_udp(&got["end"]["streams"][0]["udp"], "out_of_order")?,
             retransmits: intervals.filter_map(|interval| interval["sum"]["retransmits"].as_u64()).collect(),
         })
     }
+}
+
+impl Carried {
+    /// No datagram was lost between the client and the server's socket. Whether it was read in time, on a
+    /// machine that has other things to do, is not the network's.
+    ///
+    /// # Errors
+    /// When one was lost, or nearly none was sent.
+    pub fn ensure_whole(&self) -> Result<()> {
+        ensure!(self.lost <= self.no_room, "{} datagrams were lost: {self:?}", self.lost - self.no_room);
+        ensure!(self.datagrams > 1_000, "only {} datagrams were sent: {self:?}", self.datagrams);
+        Ok(())
+    }
+}
+
+fn no_room(host: &Host) -> Result<u64> {
+    host.counter("Udp", "RcvbufErrors")
 }
 
 /// The report that is the whole of a program's log; that the client ended it is no error.
