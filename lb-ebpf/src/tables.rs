@@ -281,5 +281,28 @@ impl Tables for Maps {
             counters.packets += 1;
             counters.bytes += u64::from(bytes);
         }
+        #[cfg(feature = "next")]
+        next::count();
+    }
+}
+
+/// What the program of the feature `next` has more than the one that ships, at the end of the file,
+/// where no line of the latter's debug information moves.
+#[cfg(feature = "next")]
+mod next {
+    use aya_ebpf::btf_maps::PerCpuArray;
+    use aya_ebpf::macros::btf_map;
+
+    use super::element;
+
+    /// Frames of whatever verdict: a table that an upgrade brings.
+    #[btf_map(name = "next_frames")]
+    static FRAMES: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+    #[inline(always)]
+    pub(super) fn count() {
+        if let Some(frames) = element(FRAMES.get_ptr_mut(0)) {
+            *frames += 1;
+        }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::lab::{Host, Lab, Output, Process, wait_until};
+use crate::lab::{Host, Lab, Output, Process, require, wait_until};
 
 /// Until the API answers and every health check has spoken; checks of the labs run every second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -25,6 +25,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Balancer<'a> {
     host: &'a Host,
     daemon: Process,
+    lbd: PathBuf,
     lbctl: PathBuf,
     configuration: PathBuf,
     pins: PathBuf,
@@ -61,7 +62,7 @@ impl<'a> Balancer<'a> {
         fs::write(&configuration, yaml).with_context(|| format!("cannot write {}", configuration.display()))?;
         let (pins, socket) = (lab.pin_directory(), lab.folder().join(SOCKET));
         let daemon = Self::spawn(host, &lbd, &configuration, &pins, &socket)?;
-        Ok(Self { host, daemon, lbctl, configuration, pins, socket })
+        Ok(Self { host, daemon, lbd, lbctl, configuration, pins, socket })
     }
 
     fn spawn(host: &Host, lbd: &Path, configuration: &Path, pins: &Path, socket: &Path) -> Result<Process> {
@@ -139,6 +140,11 @@ impl<'a> Balancer<'a> {
         self.daemon.wait_end(STOP_DEADLINE)?.success().map(|_| ())
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.daemon.signal(signal);
+    }
+
     /// Ends the daemon as a crash would.
     pub fn kill(&mut self) {
         self.daemon.kill();
@@ -149,9 +155,62 @@ impl<'a> Balancer<'a> {
     /// # Errors
     /// As [`Balancer::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.daemon = Self::spawn(self.host, &lbd()?, &self.configuration, &self.pins, &self.socket)?;
+        self.restart_without_waiting()?;
+        self.wait_answers()
+    }
+
+    /// Starts the daemon again and returns at once.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_without_waiting(&mut self) -> Result<()> {
+        self.daemon = Self::spawn(self.host, &self.lbd, &self.configuration, &self.pins, &self.socket)?;
+        Ok(())
+    }
+
+    /// Waits until the daemon answers.
+    ///
+    /// # Errors
+    /// When it ends or does not in time, with its log.
+    pub fn wait_answers(&mut self) -> Result<()> {
         let (host, lbctl, socket) = (self.host, self.lbctl.clone(), self.socket.clone());
         self.daemon.wait_ready("lbd answers again", START_DEADLINE, || status(host, &lbctl, &socket).map(|_| ()))
+    }
+
+    /// Waits for a daemon that ends by itself; its status and all it said.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub fn wait_end(&mut self) -> Result<Output> {
+        self.daemon.wait_end(START_DEADLINE)
+    }
+
+    /// From the next start on the daemon is this program.
+    pub fn change_program(&mut self, lbd: PathBuf) {
+        self.lbd = lbd;
+    }
+
+    /// The tag of the program that is attached to `device`: another for other instructions.
+    ///
+    /// # Errors
+    /// When none is attached, or bpftool is missing.
+    pub fn attached_tag(&self, device: &str) -> Result<String> {
+        require("bpftool", "bpftool")?;
+        let pin = self.pins.join("links").join(device).display().to_string();
+        let bpftool = |arguments: &[&str]| -> Result<Value> {
+            let output = self.host.run(&[&["bpftool", "-j"], arguments].concat())?.success()?;
+            serde_json::from_str(&output.stdout).with_context(|| format!("no JSON: {output}"))
+        };
+        let link = bpftool(&["link", "show", "pinned", &pin])?;
+        let link = if link.is_array() { &link[0] } else { &link };
+        let id = link["prog_id"].as_u64().with_context(|| format!("no program: {link}"))?;
+        let program = bpftool(&["prog", "show", "id", &id.to_string()])?;
+        Ok(program["tag"].as_str().with_context(|| format!("no tag: {program}"))?.to_owned())
+    }
+
+    /// Removes the daemon's log: that of one that was ended on purpose says nothing about a failure.
+    pub fn forget_log(&self) {
+        self.daemon.forget_log();
     }
 
     /// Ends the daemon and takes everything of it out of the kernel.
@@ -279,6 +338,19 @@ fn run_lbctl(host: &Host, lbctl: &Path, socket: &Path, arguments: &[&str]) -> Re
     let mut command = vec![lbctl.as_str(), "--socket", socket.as_str()];
     command.extend(arguments);
     host.run(&command)
+}
+
+/// The `lbd` to upgrade to, with another program for the kernel: as the environment names it, else the
+/// one that was built last.
+///
+/// # Errors
+/// When it is not built.
+pub fn next_lbd() -> Result<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("next/lbd");
+    let path = std::env::var_os("LBD_NEXT").map_or(built, PathBuf::from);
+    let found = path.canonicalize().ok().filter(|path| path.is_file());
+    let hint = "run `cargo xtask build-next`, or set LBD_NEXT";
+    found.with_context(|| format!("{}, the lbd to upgrade to, is not built: {hint}", path.display()))
 }
 
 /// `lbd` as the environment names it, else the one of the debug build.

@@ -14,6 +14,7 @@ pub mod noise;
 pub mod odd;
 pub mod software;
 pub mod systemd;
+pub mod traffic;
 
 /// An address and a port.
 pub fn at(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::count::{self, Tally};
 use crate::packages::Group;
-use crate::programs::{as_root, userspace, with_products};
+use crate::programs::{Profile, as_root, next, userspace, with_products};
 use crate::setup::{self, Mode};
 use crate::steps::Report;
 use crate::{ebpf, run, tidy, workspace};
@@ -40,6 +40,8 @@ fn check(mut report: Report) -> ExitCode {
                 .args(["--", "-Dwarnings"]),
         ))
     });
+    // Before the one that ships, which takes its place in target/release.
+    let next = report.step("build-next", "cargo xtask build-next --release", || passed(next(Profile::Release)));
     let built = report.step("build", "cargo xtask build", || {
         ensure!(bpf, "not tried, because the BPF programs did not build");
         passed(userspace())
@@ -61,15 +63,15 @@ fn check(mut report: Report) -> ExitCode {
     report.step("deny", "cargo deny check bans licenses sources", || passed(deny(&["check"], DENY_ALWAYS)));
     advisories(&mut report);
     report.step("lab", LAB_BY_HAND, || {
-        ensure!(built, "not run, because the build failed");
+        ensure!(built && next, "not run, because the build failed");
         as_root("ci")?;
         nextest(with_products(run::cargo().args(["nextest", "run", "--package", "lb-tests"])))
     });
     report.finish()
 }
 
-const LAB_BY_HAND: &str = "LBD=$PWD/target/release/lbd LBCTL=$PWD/target/release/lbctl LB_BPF_DIR=$PWD/target/bpf \
-                           cargo nextest run --package lb-tests";
+const LAB_BY_HAND: &str = "LBD=$PWD/target/release/lbd LBCTL=$PWD/target/release/lbctl \
+                           LBD_NEXT=$PWD/target/next/lbd LB_BPF_DIR=$PWD/target/bpf cargo nextest run --package lb-tests";
 
 fn passed(result: Result<()>) -> Result<Tally> {
     result.map(|()| Tally::PASSED)

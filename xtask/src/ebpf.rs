@@ -1,4 +1,5 @@
-//! `cargo xtask build-ebpf`: compiles every program in lb-ebpf/ to `target/bpf/<program>.o`.
+//! `cargo xtask build-ebpf`: compiles every program in lb-ebpf/ to `target/bpf/<program>.o`; for tests
+//! of upgrades also to `target/bpf-next/`, where the datapath is another program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,21 +17,33 @@ use crate::{run, toolchain, workspace};
 /// # Errors
 /// When no toolchain is complete, the programs do not compile, or an object came out without types.
 pub(crate) fn build() -> Result<()> {
+    build_with(&[], &workspace::bpf_dir())
+}
+
+/// Compiles the programs of a release that does not exist: lb-ebpf with its feature `next`.
+///
+/// # Errors
+/// As for [`build`].
+pub(crate) fn build_next() -> Result<()> {
+    build_with(&["next"], &workspace::next_bpf_dir())
+}
+
+fn build_with(features: &[&str], directory: &Path) -> Result<()> {
     let manifest = workspace::ebpf_manifest();
     ensure!(manifest.is_file(), "{} is missing: there are no BPF programs to compile", manifest.display());
     let road = toolchain::road()?;
     println!("{}", road.explanation);
-    let built = compile(&road, &manifest)?;
+    let built = compile(&road, &manifest, features)?;
     ensure!(!built.is_empty(), "{} has no programs ([[bin]])", manifest.display());
-    publish(&built, &workspace::bpf_dir())
+    publish(&built, directory)
 }
 
 /// The programs cargo made, by name.
-fn compile(road: &Road, manifest: &Path) -> Result<Vec<(String, PathBuf)>> {
+fn compile(road: &Road, manifest: &Path, features: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut command = run::clean(Command::new(&road.compiler.cargo));
     command.args(["build", "--release", "--bins", "--target", TARGET, "-Zbuild-std=core"]);
     command.arg("--message-format=json-render-diagnostics");
-    command.arg("--manifest-path").arg(manifest);
+    command.arg("--manifest-path").arg(manifest).arg("--features").arg(features.join(","));
     // A folder of its own: another compiler's artifacts would push the host's out, and the reverse.
     command.arg("--target-dir").arg(workspace::root().join("target/bpf-build"));
     command.env("RUSTC", &road.compiler.rustc).env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &road.linker);

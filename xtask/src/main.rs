@@ -44,6 +44,12 @@ enum Task {
     BuildEbpf,
     /// Compile everything that ships: the BPF programs, lbd and lbctl
     Build,
+    /// Compile the lbd that tests upgrade to, target/next/lbd, and lbd and lbctl as they are (in dev profile)
+    BuildNext {
+        /// In release profile
+        #[arg(long)]
+        release: bool,
+    },
     /// Show the product working in network namespaces on this machine (needs root)
     Demo {
         /// Passed on to the demo
@@ -87,6 +93,9 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Setup { check } => setup::run(Group::ALL, if check { Mode::Check } else { Mode::Install })?,
         Task::BuildEbpf => ebpf::build()?,
         Task::Build => programs::build()?,
+        Task::BuildNext { release } => {
+            programs::build_next(if release { programs::Profile::Release } else { programs::Profile::Dev })?;
+        }
         Task::Demo { arguments } => programs::demo(&arguments)?,
         Task::Test => return Ok(ci::test()),
         Task::Ci => return Ok(ci::ci()),

@@ -1,8 +1,9 @@
 //! The programs that ship, and the programs of the tests crate that use them: demo, bench, lab.
 
+use std::fs;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::packages::Group;
 use crate::setup::{self, Mode};
@@ -22,7 +23,66 @@ pub(crate) fn build() -> Result<()> {
 /// # Errors
 /// When they do not compile.
 pub(crate) fn userspace() -> Result<()> {
-    run::run(run::cargo().args(["build", "--release", "--package", "lb-userspace", "--bins"]))
+    lbd_and_lbctl(Profile::Release)
+}
+
+fn lbd_and_lbctl(profile: Profile) -> Result<()> {
+    run::run(run::cargo().args(["build", "--package", "lb-userspace", "--bins"]).args(profile.arguments()))
+}
+
+/// How lbd is compiled.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// As it ships.
+    Release,
+    /// Quickly, for labs that are run by hand.
+    Dev,
+}
+
+impl Profile {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Release => &["--release"],
+            Self::Dev => &[],
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "debug",
+        }
+    }
+}
+
+/// `cargo xtask build-next`: the lbd that tests upgrade to, then again the one that is upgraded.
+///
+/// # Errors
+/// When one of them does not compile.
+pub(crate) fn build_next(profile: Profile) -> Result<()> {
+    next(profile)?;
+    ebpf::build()?;
+    lbd_and_lbctl(profile)
+}
+
+/// Compiles lbd around another datapath and puts it aside, as target/next/lbd. What cargo left in its
+/// place is of no use: lbd is to be compiled again, all that it depends on is not.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn next(profile: Profile) -> Result<()> {
+    ebpf::build_next()?;
+    let mut command = run::cargo();
+    command.args(["build", "--package", "lb-userspace", "--bin", "lbd"]).args(profile.arguments());
+    run::run(command.env("LB_BPF_DIR", workspace::next_bpf_dir()))?;
+    let built = workspace::target_dir().join(profile.folder()).join("lbd");
+    let kept = workspace::next_lbd();
+    // Beside it first: one that still runs cannot be written to.
+    let copy = kept.with_extension("new");
+    fs::create_dir_all(kept.parent().unwrap_or(&kept))
+        .and_then(|()| fs::copy(&built, &copy))
+        .and_then(|_| fs::rename(&copy, &kept))
+        .with_context(|| format!("cannot copy {} to {}", built.display(), kept.display()))
 }
 
 /// `cargo xtask demo`: from a bare machine to the product at work.
@@ -64,10 +124,11 @@ fn dispatch(package: &str, program: &str, profile: &[&str], arguments: &[String]
     run::run(with_products(&mut command))
 }
 
-/// Tells `command` where the programs under test lie: LBD, LBCTL and LB_BPF_DIR, absolute.
+/// Tells `command` where the programs under test lie: LBD, LBCTL, LBD_NEXT and LB_BPF_DIR, absolute.
 pub(crate) fn with_products(command: &mut Command) -> &mut Command {
     let release = workspace::target_dir().join("release");
-    command.env("LBD", release.join("lbd")).env("LBCTL", release.join("lbctl")).env("LB_BPF_DIR", workspace::bpf_dir())
+    command.env("LBD", release.join("lbd")).env("LBCTL", release.join("lbctl"));
+    command.env("LBD_NEXT", workspace::next_lbd()).env("LB_BPF_DIR", workspace::bpf_dir())
 }
 
 /// # Errors

@@ -21,6 +21,16 @@ pub(crate) fn bpf_dir() -> PathBuf {
     root().join("target/bpf")
 }
 
+/// The same of the release that tests upgrade to.
+pub(crate) fn next_bpf_dir() -> PathBuf {
+    root().join("target/bpf-next")
+}
+
+/// Where the lbd of that release lies. Fixed, because labs that are run by hand look there.
+pub(crate) fn next_lbd() -> PathBuf {
+    root().join("target/next/lbd")
+}
+
 /// The manifest of the crate that is compiled for the kernel.
 pub(crate) fn ebpf_manifest() -> PathBuf {
     root().join("lb-ebpf/Cargo.toml")

@@ -1,24 +1,28 @@
-//! Tells the kernel's jiffies: `lbd` runs this once per sweep by BPF_PROG_TEST_RUN, because the
-//! times in the tables count them and no system call does.
+//! Tells the kernel's jiffies, and the time at which they were read: `lbd` runs this once per sweep by
+//! BPF_PROG_TEST_RUN, because the times in the tables count them and no system call does.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
-use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
-/// Writes the jiffies, 64 bits in host order, over the first eight bytes of the frame.
+/// Writes the jiffies and the nanoseconds of CLOCK_MONOTONIC, 64 bits each in host order, over the first
+/// 16 bytes of the frame. Both are read here, where nothing comes in between: a process that reads them
+/// one after the other may be kept waiting for many jiffies.
 #[xdp]
 pub fn lb_clock(ctx: XdpContext) -> u32 {
     let start = ctx.data();
-    if start + 8 > ctx.data_end() {
+    if start + 16 > ctx.data_end() {
         return XDP_ABORTED;
     }
     // SAFETY: the helper takes nothing and returns a number.
     let jiffies = unsafe { bpf_jiffies64() };
-    // SAFETY: the comparison above proved that eight bytes are there; the frame begins aligned.
-    unsafe { (start as *mut u64).write(jiffies) };
+    // SAFETY: as above.
+    let nanoseconds = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: the comparison above proved that 16 bytes are there; the frame begins aligned.
+    unsafe { (start as *mut [u64; 2]).write([jiffies, nanoseconds]) };
     XDP_PASS
 }
 

@@ -1,6 +1,6 @@
 //! The datapath's clock as the daemon reads it: jiffies, and how many of them are a tick.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::{Ebpf, TestRun, TestRunOptions};
@@ -11,7 +11,8 @@ use super::{Error, object};
 /// Jiffies a second that kernels are built with (kernel/Kconfig.hz).
 const RATES: [u32; 5] = [100, 250, 300, 1000, 1024];
 
-/// How long the rate is measured at most; a jiffy of the slowest kernel is 10 ms.
+/// How long the rate is measured at least: 10 jiffies of the slowest kernel, so that one more or less
+/// is nearer to its rate than to another.
 const MEASUREMENT: Duration = Duration::from_millis(100);
 
 /// Reads the kernel's jiffies by running a two-line program.
@@ -58,36 +59,34 @@ impl Clock {
         Ok(ticks)
     }
 
-    /// Jiffies a second, measured between two edges so that half a jiffy does not count.
-    fn measure(&mut self) -> Result<u32, Error> {
-        let (first, begin) = self.edge()?;
-        let mut last = (first, begin);
-        while last.1 - begin < MEASUREMENT {
-            last = self.edge()?;
-        }
-        let seconds = (last.1 - begin).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a few dozen jiffies")]
-        let rate = (last.0 - first) as f64 / seconds;
-        Ok(nearest_rate(rate))
-    }
-
-    /// Waits for the next jiffy.
-    fn edge(&mut self) -> Result<(u64, Instant), Error> {
-        let before = self.jiffies()?;
-        loop {
-            let (now, at) = (self.jiffies()?, Instant::now());
-            if now != before {
-                return Ok((now, at));
-            }
-        }
+    /// Jiffies a second. Both readings are exact to a jiffy, and a process that is kept waiting measures
+    /// longer, not wrong.
+    pub(super) fn measure(&mut self) -> Result<u32, Error> {
+        let begin = self.reading()?;
+        std::thread::sleep(MEASUREMENT);
+        let end = self.reading()?;
+        Ok(nearest_rate(begin, end))
     }
 
     fn jiffies(&mut self) -> Result<u64, Error> {
+        self.reading().map(|reading| reading.jiffies)
+    }
+
+    fn reading(&mut self) -> Result<Reading, Error> {
         let mut out = [0_u8; 64];
         let options = TestRunOptions { data_in: Some(&[0; 64]), data_out: Some(&mut out), ..TestRunOptions::default() };
         xdp(&mut self.program)?.test_run(options).map_err(Error::Program)?;
-        Ok(u64::from_ne_bytes([out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7]]))
+        let numbers = out.as_chunks::<8>().0;
+        Ok(Reading { jiffies: u64::from_ne_bytes(numbers[0]), nanoseconds: u64::from_ne_bytes(numbers[1]) })
     }
+}
+
+/// What the program says.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    jiffies: u64,
+    /// Of CLOCK_MONOTONIC, at the same moment.
+    nanoseconds: u64,
 }
 
 fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, Error> {
@@ -96,7 +95,10 @@ fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, Error> {
 }
 
 /// The rate that a kernel can have and that is nearest in proportion.
-fn nearest_rate(measured: f64) -> u32 {
+fn nearest_rate(begin: Reading, end: Reading) -> u32 {
+    let seconds = Duration::from_nanos(end.nanoseconds.saturating_sub(begin.nanoseconds)).as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen jiffies")]
+    let measured = end.jiffies.saturating_sub(begin.jiffies) as f64 / seconds;
     let distance = |rate: u32| (measured / f64::from(rate)).ln().abs();
     RATES.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b))).unwrap_or(RATES[0])
 }
@@ -114,8 +116,19 @@ mod tests {
 
     #[test]
     fn a_measured_rate_snaps_to_one_that_kernels_have() {
-        for (measured, rate) in [(100.4, 100), (247.0, 250), (253.1, 250), (297.0, 300), (992.0, 1000)] {
-            assert_eq!(nearest_rate(measured), rate, "{measured}");
+        let begin = Reading { jiffies: 4_294_892_296, nanoseconds: 7_000_000_000 };
+        for rate in RATES.into_iter().filter(|rate| *rate != 1024) {
+            for milliseconds in [100_u32, 104, 137, 1_900] {
+                // One jiffy less or more is in between, by where in a jiffy the readings fall.
+                for off in [-1, 0, 1] {
+                    let jiffies = u64::from(rate * milliseconds / 1000).wrapping_add_signed(off);
+                    let end = Reading {
+                        jiffies: begin.jiffies + jiffies,
+                        nanoseconds: begin.nanoseconds + u64::from(milliseconds) * 1_000_000,
+                    };
+                    assert_eq!(nearest_rate(begin, end), rate, "{jiffies} in {milliseconds} ms");
+                }
+            }
         }
     }
 

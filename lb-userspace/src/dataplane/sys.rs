@@ -88,6 +88,13 @@ pub(super) struct Cursor {
     begun: bool,
 }
 
+impl Cursor {
+    /// Before this place of an array.
+    pub(super) fn before(place: u32) -> Self {
+        place.checked_sub(1).map_or_else(Self::default, |last| Self { place: last.into(), begun: true })
+    }
+}
+
 /// Reads the next entries from `cursor` on. Returns how many, and whether more may follow.
 /// `ENOSPC` (one bucket holds more than fits) is handed to the caller, who comes back with more room.
 pub(super) fn lookup_batch<K: Plain, V: Plain>(

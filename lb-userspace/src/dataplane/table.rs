@@ -2,6 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -157,6 +158,30 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
                 Err(error) => return Err(self.failed("walking over")(error)),
             }
         }
+    }
+}
+
+impl<V: Plain + Default> Table<u32, V> {
+    /// The places of an array from `range.start` on, in order; none beyond its end.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn places(&self, range: Range<u32>) -> Result<Vec<V>, Error> {
+        let mut left = range.end.min(self.capacity).saturating_sub(range.start) as usize;
+        let mut all = Vec::with_capacity(left);
+        let mut cursor = Cursor::before(range.start);
+        while left > 0 {
+            let mut keys = vec![0_u32; left.min(BATCH)];
+            let mut values = vec![V::default(); keys.len()];
+            let read = sys::lookup_batch(self.fd(), &mut cursor, &mut keys, &mut values);
+            let (count, more) = read.map_err(self.failed("reading"))?;
+            all.extend_from_slice(&values[..count]);
+            left -= count;
+            if !more || count == 0 {
+                break;
+            }
+        }
+        Ok(all)
     }
 }
 

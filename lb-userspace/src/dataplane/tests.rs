@@ -1,9 +1,10 @@
 //! Tables of the kernel. Needs root.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{Address, Flow, FlowKey, FlowState, Opened, Persistence, PersistenceKey, Server};
+use lb_common::abi::{Address, Flow, FlowKey, FlowState, Opened, Persistence, PersistenceKey, Server, Service};
 use lb_core::config::model::Limits;
 use lb_core::config::{self, Source};
 use lb_core::control::{Control, Past};
@@ -130,6 +131,41 @@ fn a_second_daemon_loads_over_the_same_tables() {
     assert_eq!(tables.capacities()[0], ("flows", 20_000));
 }
 
+#[test]
+fn a_part_of_an_array_is_read_from_any_place_to_its_end() {
+    let kernel = Kernel::new("places");
+    let schedule = Table::<u32, u64>::open(&kernel.pins, "schedule").unwrap();
+    let end = schedule.capacity();
+    for first in [0, end - 5000] {
+        let keys: Vec<u32> = (first..first + 5000).collect();
+        schedule.set_many(&keys, &keys.iter().map(|key| u64::from(*key) + 1).collect::<Vec<_>>()).unwrap();
+    }
+    let written = |range: std::ops::Range<u32>| range.map(|place| u64::from(place) + 1).collect::<Vec<_>>();
+    for range in [0..1, 0..5000, 1..2, 17..4999, 4095..4098, end - 5000..end, end - 1..end] {
+        assert_eq!(schedule.places(range.clone()).unwrap(), written(range));
+    }
+    assert_eq!(schedule.places(4998..5002).unwrap(), [4999, 5000, 0, 0]);
+    assert_eq!(schedule.places(end - 2..end + 7).unwrap(), written(end - 2..end));
+    assert_eq!(schedule.places(end..end + 7).unwrap(), [0; 0]);
+    assert_eq!(schedule.places(7..7).unwrap(), [0; 0]);
+}
+
+#[test]
+fn schedules_that_overlap_or_reach_beyond_the_table_are_read_once() {
+    let kernel = Kernel::new("overlap");
+    let schedule = Table::<u32, u64>::open(&kernel.pins, "schedule").unwrap();
+    let services = Table::<u32, Service>::open(&kernel.pins, "services").unwrap();
+    schedule.set_many(&[2, 3, 4, 9], &[20, 30, 40, 90]).unwrap();
+    let entry = |ring_base, ring_size| Service { ring_base, ring_size, mode: 1, ..Service::default() };
+    for (id, ring) in [(1, (8, 8)), (2, (13, 6)), (3, (36, 1))] {
+        services.set(&id, &entry(ring.0, ring.1)).unwrap();
+    }
+    assert_eq!(kernel.tables.installed().unwrap().schedule, [0, 0, 20, 30, 40, 0, 0, 0, 0, 90]);
+    services.set(&4, &entry(u32::MAX - 1, 9)).unwrap();
+    services.set(&5, &entry(4, u32::MAX)).unwrap();
+    assert_eq!(kernel.tables.installed().unwrap().schedule.len(), schedule.capacity() as usize);
+}
+
 fn flow_key(number: u16) -> FlowKey {
     let vip = Address::v4([10, 0, 0, 100]);
     FlowKey {
@@ -214,4 +250,24 @@ fn a_table_of_another_layout_is_refused() {
     assert!(refused.contains("was left by another version of lbd"), "{refused}");
     let missing = Table::<u32, u64>::open(&kernel.pins, "nonsense").unwrap_err().to_string();
     assert!(missing.starts_with("cannot open the table ") && missing.contains("/nonsense: "), "{missing}");
+}
+
+#[test]
+fn a_busy_machine_does_not_change_the_length_of_a_tick() {
+    let mut clock = Clock::start().expect("root, and a kernel that takes the program");
+    let quiet = clock.measure().unwrap();
+    let busy = AtomicBool::new(true);
+    let rates: Vec<u32> = std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while busy.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let rates = (0..12).map(|_| clock.measure().unwrap_or_default()).collect();
+        busy.store(false, Ordering::Relaxed);
+        rates
+    });
+    assert_eq!(rates, [quiet; 12]);
 }

@@ -178,6 +178,22 @@ impl Host {
         Ok(())
     }
 
+    /// A counter of the host's protocols by group and name, such as `TcpExt` of /proc/net/netstat or `Udp`
+    /// of /proc/net/snmp.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn counter(&self, group: &str, name: &str) -> Result<u64> {
+        let files = ["netstat", "snmp"].map(|file| format!("/proc/thread-self/net/{file}"));
+        let text = self.enter(|| files.iter().map(fs::read_to_string).collect::<std::io::Result<String>>())??;
+        let prefix = format!("{group}: ");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::split_whitespace);
+        let (names, values) = (lines.next().context("no such group")?, lines.next().context("no values")?);
+        let found = names.zip(values).find(|(named, _)| *named == name);
+        let (_, value) = found.with_context(|| format!("the kernel has no counter {group} {name}"))?;
+        Ok(value.parse()?)
+    }
+
     /// Waits until `process` listens at the port.
     ///
     /// # Errors

@@ -93,6 +93,12 @@ impl Process {
         fs::read(&self.log).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Removes its log.
+    pub fn forget_log(&self) {
+        // One that is still there is shown when the test fails: no more than noise.
+        let _ = fs::remove_file(&self.log);
+    }
+
     /// Its exit status once it has ended.
     ///
     /// # Errors

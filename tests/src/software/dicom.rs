@@ -82,6 +82,11 @@ impl Study {
         Ok(Self { file })
     }
 
+    /// Where it lies.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Sends it from `client` with `storescu`.
     ///
     /// # Errors
