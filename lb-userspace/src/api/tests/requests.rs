@@ -129,13 +129,3 @@ async fn a_stop_is_answered_before_the_socket_goes() {
     assert!(error.to_string().contains("systemctl start lbd"), "{error}");
     drop(Server::bind(&daemon.socket, Limits::default()).unwrap());
 }
-
-#[tokio::test]
-async fn metrics_are_text_beside_the_api() {
-    let answer = daemon().raw(b"GET /metrics HTTP/1.1\r\nHost: lbd\r\n\r\n").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
-        "{answer}"
-    );
-    assert!(answer.ends_with("\r\n\r\nlb_problems 0\n"), "{answer}");
-}
