@@ -144,12 +144,12 @@ impl Control {
             .map(|(identity, _)| identity.clone())
             .collect();
         for identity in done {
-            self.dismiss(&identity, false, None, "is gone: its last flow has ended".to_owned());
+            self.dismiss(&identity, false, None, "is gone: its last flow has ended");
         }
     }
 
     pub(super) fn leaver_failed(&mut self, identity: &ServerIdentity, reason: &str) {
-        self.dismiss(identity, true, None, format!("is gone, its flows are cut: {reason}"));
+        self.dismiss(identity, true, None, &format!("is gone, its flows are cut: {reason}"));
     }
 
     /// An order about a name that is not configured, and so about all who leave by it; `None`: there is no
@@ -170,12 +170,12 @@ impl Control {
         }
         let sentence = format!("is gone, its flows are cut by order of {by}");
         for identity in identities {
-            self.dismiss(&identity, true, Some(by), sentence.clone());
+            self.dismiss(&identity, true, Some(by), &sentence);
         }
         Some(Ok(Ordered { changed: true, sentence }))
     }
 
-    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, by: Option<&str>, what: String) {
+    fn dismiss(&mut self, identity: &ServerIdentity, worse: bool, by: Option<&str>, what: &str) {
         self.leavers.remove(identity);
         self.dirty = true;
         self.unwatched = true;
