@@ -14,6 +14,9 @@ const FREE_FALLS: usize = 2;
 /// `rise` is never multiplied by more than 2 to the power of this.
 const MOST_DOUBLINGS: usize = 4;
 
+/// Falls that are remembered; more change nothing.
+pub(super) const REMEMBERED: usize = FREE_FALLS + MOST_DOUBLINGS;
+
 /// When a real server went down.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Falls(VecDeque<Instant>);
@@ -22,12 +25,12 @@ impl Falls {
     /// It goes down.
     pub(super) fn note(&mut self, now: Instant) {
         self.0.push_back(now);
-        while self.0.len() > FREE_FALLS + MOST_DOUBLINGS {
+        while self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
     }
 
-    /// How often it went down lately.
+    /// How often it went down lately, at most [`REMEMBERED`].
     pub(super) fn lately(&self, now: Instant) -> usize {
         self.0.iter().filter(|then| now.saturating_duration_since(**then) < WINDOW).count()
     }

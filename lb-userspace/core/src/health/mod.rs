@@ -25,6 +25,10 @@ pub use record::{HISTORY, HealthView, Sample, State};
 pub use target::{Endpoint, Memory, Target, TargetId};
 
 #[cfg(test)]
+mod damping_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod tests;

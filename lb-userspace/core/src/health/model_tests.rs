@@ -20,37 +20,58 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let script = prop::collection::vec(prop::option::weighted(0.8, (0..400u64, any::<bool>())), 1..20);
-    (1..500u64, 1..300u64, 0..4u8, 0..4u8, script).prop_map(|(interval, timeout, rise, fall, script)| {
-        let check = HealthCheck {
-            probe: Probe::Connect,
-            port: Some(80),
-            interval: Duration::from_millis(interval),
-            timeout: Duration::from_millis(timeout),
-            rise,
-            fall,
-            flap_damping: false,
-        };
-        Case { check, script }
-    })
+    // Often enough to be damped heavily, or so seldom that falls are forgiven.
+    let interval = prop_oneof![2 => 1..500u64, 1 => 20_000..120_000u64];
+    (interval, 1..300u64, 0..4u8, 0..4u8, any::<bool>(), script).prop_map(
+        |(interval, timeout, rise, fall, damped, script)| {
+            let check = HealthCheck {
+                probe: Probe::Connect,
+                port: Some(80),
+                interval: Duration::from_millis(interval),
+                timeout: Duration::from_millis(timeout),
+                rise,
+                fall,
+                flap_damping: damped,
+            };
+            Case { check, script }
+        },
+    )
 }
 
-/// The reference: a state and the length of the present run of equal outcomes.
+/// The reference: a state, the length of the present run of equal outcomes, and every fall there was.
 struct Model {
     state: State,
     run: (bool, u32),
     fresh: bool,
+    falls: Vec<Instant>,
 }
 
 impl Model {
-    const NEW: Self = Self { state: State::Checking, run: (true, 0), fresh: true };
+    const NEW: Self = Self { state: State::Checking, run: (true, 0), fresh: true, falls: Vec::new() };
 
-    fn apply(&mut self, ok: bool, check: &HealthCheck) {
+    fn apply(&mut self, ok: bool, check: &HealthCheck, now: Instant) {
         self.run = if self.run.0 == ok { (ok, self.run.1 + 1) } else { (ok, 1) };
-        let needed = u32::from(if ok { check.rise } else { check.fall });
+        let needed = if ok { self.rise(check, now) } else { u32::from(check.fall) };
         if self.fresh || self.run.1 >= needed {
+            if !ok && self.state == State::Up {
+                self.falls.push(now);
+            }
             self.state = if ok { State::Up } else { State::Down };
         }
         self.fresh = false;
+    }
+
+    /// Twice as many for the third fall within ten minutes, and for each after it, up to 16 times.
+    fn rise(&self, check: &HealthCheck, now: Instant) -> u32 {
+        let lately = self.falls.iter().filter(|then| now - **then < Duration::from_secs(600)).count();
+        match (check.flap_damping, lately) {
+            (false, _) => u32::from(check.rise),
+            (true, 0..=2) => u32::from(check.rise).max(1),
+            (true, 3) => u32::from(check.rise).max(1) * 2,
+            (true, 4) => u32::from(check.rise).max(1) * 4,
+            (true, 5) => u32::from(check.rise).max(1) * 8,
+            (true, _) => u32::from(check.rise).max(1) * 16,
+        }
     }
 }
 
@@ -81,7 +102,8 @@ impl World {
                     if case.check != target.check {
                         case.check = target.check.clone();
                         let model = self.models.get_mut(&target.id).expect("checked above");
-                        *model = Model { state: model.state, ..Model::NEW };
+                        let falls = std::mem::take(&mut model.falls);
+                        *model = Model { state: model.state, falls, ..Model::NEW };
                     }
                 }
                 Some(case) => {
@@ -119,7 +141,7 @@ impl World {
             let outcome = if ok { good() } else { bad() };
             self.health.handle(Input::Outcome { id, generation, outcome }, now);
             if let Some(model) = self.models.get_mut(&id) {
-                model.apply(ok && now <= deadline, &self.cases[&id].check);
+                model.apply(ok && now <= deadline, &self.cases[&id].check, now);
             }
         }
         self.drain(now);
@@ -151,7 +173,7 @@ impl World {
                     if now >= probing.deadline
                         && let Some(model) = self.models.get_mut(&id)
                     {
-                        model.apply(false, &self.cases[&id].check);
+                        model.apply(false, &self.cases[&id].check, now);
                     }
                 }
                 Action::Transition(transition) => {
@@ -166,9 +188,11 @@ impl World {
 
     fn agree(&self, now: Instant) {
         for id in self.cases.keys() {
-            let seen = self.health.view(*id, now).map(|view| view.state);
-            assert_eq!(seen, self.models.get(id).map(|model| model.state), "{id:?}");
-            if let Some(state) = seen {
+            let seen = self.health.view(*id, now).map(|view| (view.state, view.rise));
+            let model = self.models.get(id);
+            let expected = model.map(|model| (model.state, model.rise(&self.cases[id].check, now)));
+            assert_eq!(seen, expected, "{id:?}");
+            if let Some((state, _)) = seen {
                 assert_eq!(self.states.get(id).copied().unwrap_or(State::Checking), state, "transitions tell all");
             }
         }

@@ -287,7 +287,8 @@ impl Record {
         let rise = self.rise(check, now);
         let damped = if rise > u32::from(check.rise) {
             let (falls, window) = (self.falls.lately(now), Roughly(damping::WINDOW));
-            format!(" and not {}, because it went down {falls} times within {window}", check.rise)
+            let more = if falls < damping::REMEMBERED { "" } else { " or more" };
+            format!(" and not {}, because it went down {falls} times{more} within {window}", check.rise)
         } else {
             String::new()
         };

@@ -29,15 +29,15 @@ pub(super) fn target(id: TargetId, check: HealthCheck) -> Target {
 }
 
 /// The machine with a clock in the test's hand.
-struct Bench {
-    health: Health,
-    now: Instant,
-    transitions: Vec<Transition>,
+pub(super) struct Bench {
+    pub(super) health: Health,
+    pub(super) now: Instant,
+    pub(super) transitions: Vec<Transition>,
     cancelled: Vec<(TargetId, u32)>,
 }
 
 impl Bench {
-    fn new(limit: usize, targets: Vec<Target>) -> Self {
+    pub(super) fn new(limit: usize, targets: Vec<Target>) -> Self {
         let mut bench = Self {
             health: Health::with_limit(7, limit),
             now: Instant::now(),
@@ -48,21 +48,21 @@ impl Bench {
         bench
     }
 
-    fn configure(&mut self, targets: Vec<Target>) {
+    pub(super) fn configure(&mut self, targets: Vec<Target>) {
         self.health.handle(Input::Configure(targets), self.now);
     }
 
-    fn outcome(&mut self, (id, generation): (TargetId, u32), outcome: Outcome) {
+    pub(super) fn outcome(&mut self, (id, generation): (TargetId, u32), outcome: Outcome) {
         self.health.handle(Input::Outcome { id, generation, outcome }, self.now);
     }
 
     /// Moves on to the next deadline.
-    fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         self.now = self.health.next_deadline().expect("there is a deadline");
         self.health.handle_timeout(self.now);
     }
 
-    fn drain(&mut self) -> Vec<(TargetId, u32)> {
+    pub(super) fn drain(&mut self) -> Vec<(TargetId, u32)> {
         let mut probes = Vec::new();
         while let Some(action) = self.health.poll_action() {
             match action {
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// Moves on until a probe starts, and gives it.
-    fn next_probe(&mut self) -> (TargetId, u32) {
+    pub(super) fn next_probe(&mut self) -> (TargetId, u32) {
         loop {
             if let Some(probe) = self.drain().first() {
                 return *probe;
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     /// Lets the next probes of the only target end so, `after` their start.
-    fn run(&mut self, outcomes: impl IntoIterator<Item = Outcome>, after: Duration) {
+    pub(super) fn run(&mut self, outcomes: impl IntoIterator<Item = Outcome>, after: Duration) {
         for outcome in outcomes {
             let probe = self.next_probe();
             self.now += after;
@@ -94,11 +94,11 @@ impl Bench {
         self.drain();
     }
 
-    fn state(&self, id: TargetId) -> State {
+    pub(super) fn state(&self, id: TargetId) -> State {
         self.health.view(id, self.now).expect("a target").state
     }
 
-    fn reason(&self, id: TargetId) -> String {
+    pub(super) fn reason(&self, id: TargetId) -> String {
         self.health.view(id, self.now).expect("a target").reason
     }
 }

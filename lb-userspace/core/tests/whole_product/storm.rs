@@ -1,147 +1,20 @@
-//! Everything at once, for an hour each: reloads, orders, failures and restarts, while clients talk.
+//! Everything at once, for an hour: reloads, orders, failures and restarts, while clients talk.
 //!
 //! What must hold: a flow of a server that was up all the time, online or drained, and configured or
 //! leaving, never changes its server. Who leaves is followed by what happened to it, not by what control
 //! says of it, so that one that goes too early is found.
 
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use lb_common::datapath::Kind;
 use lb_core::tables::{consistent, plan};
 use lb_core::view::{Order, ServerState};
 
 use super::product::{Product, Talk};
-use super::site::{Answer, ip};
-
-/// SplitMix64: the same storm for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn small(&mut self, limit: u8) -> u8 {
-        u8::try_from(self.below(u64::from(limit))).expect("below the limit")
-    }
-}
-
-const NAMES: [&str; 3] = ["web", "log", "mail"];
-const SCHEDULERS: [&str; 4] = ["weighted-least-connection", "weighted-round-robin", "source-hash", "maglev"];
-/// Machines that real servers run on.
-const MACHINES: u8 = 8;
-
-/// A service of the file; its name says which VIP it has.
-#[derive(Clone, Debug)]
-struct Service {
-    scheduler: usize,
-    persistence: bool,
-    cuts: bool,
-    slow_start: bool,
-    fallback: bool,
-    /// Machine, weight and whether it is a backup, by name.
-    servers: BTreeMap<String, (u8, u16, bool)>,
-}
-
-type File = BTreeMap<&'static str, Service>;
-
-fn vip(service: &str) -> String {
-    let number = NAMES.iter().position(|name| *name == service).expect("one of them");
-    format!("10.0.0.10{number}")
-}
-
-fn random_service(dice: &mut Dice) -> Service {
-    let mut servers = BTreeMap::new();
-    for name in ["a", "b", "c", "d"] {
-        if dice.chance(70) {
-            let weight = [100, 100, 50, 7, 0][usize::from(dice.small(5))];
-            let machine = machine(dice, &servers);
-            servers.insert(name.to_owned(), (machine, weight, dice.chance(15)));
-        }
-    }
-    let last = machine(dice, &servers);
-    servers.insert("e".to_owned(), (last, 100, false));
-    Service {
-        scheduler: usize::from(dice.small(4)),
-        persistence: dice.chance(50),
-        cuts: dice.chance(20),
-        slow_start: dice.chance(50),
-        fallback: dice.chance(30),
-        servers,
-    }
-}
-
-fn yaml(file: &File) -> String {
-    let mut text = "
-version: 1
-node: {interfaces: [{device: eth0}]}
-defaults:
-  flow_timeouts: {established: 7d, udp: 7d}
-  health_check: {interval: 1s, timeout: 500ms, rise: 2, fall: 2}
-virtual_services:
-"
-    .to_owned();
-    for (name, service) in file {
-        let _ = write!(
-            text,
-            "  - name: {name}
-    address: {}
-    ports: [80, 8000-8010]
-    protocol: tcp+udp
-    mode: l4-dr
-    health_check: {{type: connect, port: 9}}
-    scheduler: {}
-    on_removal: {}
-    slow_start: {}
-",
-            vip(name),
-            SCHEDULERS[service.scheduler],
-            if service.cuts { "cut" } else { "drain" },
-            if service.slow_start { "60s" } else { "0s" },
-        );
-        if service.persistence {
-            text += "    persistence: {by: source-ip, timeout: 5m}\n";
-        }
-        if service.fallback {
-            text += "    fallback: {address: 10.0.0.9}\n";
-        }
-        text += "    real_servers:\n";
-        for (server, (machine, weight, backup)) in &service.servers {
-            let _ = writeln!(
-                text,
-                "      - {{name: {server}, address: 10.0.0.{machine}, weight: {weight}, backup: {backup}}}"
-            );
-        }
-    }
-    text
-}
-
-fn address(machine: u8) -> IpAddr {
-    ip(&format!("10.0.0.{machine}"))
-}
-
-/// Which service, which name, which machine.
-type Server = (&'static str, String, u8);
-
-/// A machine that the service does not have yet.
-fn machine(dice: &mut Dice, servers: &BTreeMap<String, (u8, u16, bool)>) -> u8 {
-    loop {
-        let machine = 1 + dice.small(MACHINES);
-        if servers.values().all(|(of, _, _)| *of != machine) {
-            return machine;
-        }
-    }
-}
+use super::site::Answer;
+use file::{Dice, File, MACHINES, NAMES, Server, address, machine, random_service, vip, yaml};
 
 struct Storm {
     product: Product,
@@ -149,7 +22,6 @@ struct Storm {
     file: File,
     /// Machines that answer their checks badly.
     sick: BTreeSet<u8>,
-    halted: BTreeSet<(&'static str, String)>,
     /// Who has which established flow.
     flows: BTreeMap<Talk, Server>,
     /// Of the configuration no more, and not cut.
@@ -162,16 +34,7 @@ impl Storm {
         let mut dice = Dice(seed);
         let file: File = NAMES.into_iter().map(|name| (name, random_service(&mut dice))).collect();
         let product = Product::new(&yaml(&file));
-        Self {
-            product,
-            dice,
-            file,
-            sick: BTreeSet::new(),
-            halted: BTreeSet::new(),
-            flows: BTreeMap::new(),
-            leaving: BTreeSet::new(),
-            kept: 0,
-        }
+        Self { product, dice, file, sick: BTreeSet::new(), flows: BTreeMap::new(), leaving: BTreeSet::new(), kept: 0 }
     }
 
     fn step(&mut self) {
@@ -220,8 +83,6 @@ impl Storm {
         let yaml = yaml(&self.file);
         self.product.site.reload(&yaml);
         self.product.write();
-        self.halted
-            .retain(|(service, server)| self.file.get(service).is_some_and(|of| of.servers.contains_key(server)));
     }
 
     fn change_one(&mut self, name: &'static str) {
@@ -273,19 +134,11 @@ impl Storm {
         let carried_out = self.product.site.try_order(name, server, order).is_ok();
         self.product.write();
         if !carried_out || order != Order::Halt {
-            if carried_out && matches!(order, Order::Drain | Order::Online) {
-                self.halted.remove(&(name, server.to_owned()));
-            }
             return;
         }
         let machine = self.file.get(name).and_then(|of| of.servers.get(server)).map(|(machine, _, _)| *machine);
-        match machine {
-            Some(machine) => {
-                self.halted.insert((name, server.to_owned()));
-                self.cut(|of| *of == (name, server.to_owned(), machine));
-            }
-            None => self.cut(|of| of.0 == name && of.1 == server),
-        }
+        // An order is about the server of the configuration while there is one.
+        self.cut(|of| of.0 == name && of.1 == server && machine.is_none_or(|machine| of.2 == machine));
     }
 
     fn check(&mut self) {

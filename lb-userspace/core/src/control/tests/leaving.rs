@@ -1,5 +1,8 @@
 //! Servers that a reload removes while they have flows.
 
+mod interrupted;
+mod services;
+
 use std::time::Duration;
 
 use lb_common::abi::{Address, vip_filter_bit};
@@ -116,25 +119,6 @@ fn it_goes_when_a_count_that_began_after_its_removal_finds_nobody() {
     assert_eq!((&notice.server, notice.worse), (&key("web", "b"), false));
     assert_eq!(notice.sentence, "10.0.0.2, which was removed from the configuration, is gone: its last flow has ended");
     assert_eq!(crate::tables::plan(site.control.installed(), site.control.wanted()), Ok(Vec::new()));
-}
-
-#[test]
-fn a_count_says_nothing_while_the_kernel_does_not_know_of_the_removal() {
-    let mut site = Site::new(TWO);
-    let (b, before) = (site.id("web", "b"), site.entry("web", "b"));
-    site.writes_left = Some(0);
-    site.reload(&without_b());
-    // The ring still names it, and somebody comes after this walk.
-    site.walk(&[]);
-    let began = site.now;
-    site.run(SECONDS(1));
-    site.writes_left = None;
-    site.run(SECONDS(1));
-    site.counted(&[], &[], began);
-    assert_eq!(site.installed(b).generation, before.generation, "whoever came meanwhile is cut");
-    assert_eq!(state(&site.installed(b)), ServerState::Draining);
-    site.walk(&[]);
-    assert_eq!(state(&site.installed(b)), ServerState::Down);
 }
 
 #[test]
@@ -264,75 +248,6 @@ fn a_halt_cuts_a_leaver_and_any_other_order_is_refused() {
 }
 
 #[test]
-fn a_removed_service_keeps_its_vip_and_its_number_until_its_flows_have_ended() {
-    let mut site = Site::new(TWO);
-    let number = site.control.wanted().service_numbers["syslog"];
-    let (a, d) = (site.id("syslog", "a"), site.id("syslog", "d"));
-    let entries = (site.entry("syslog", "a"), site.entry("syslog", "d"));
-
-    site.reload(&web_alone());
-    assert!(!site.control.installed().services.contains_key(&number), "new flows are not taken");
-    assert!(site.control.installed().port_ranges.is_empty());
-    assert!(site.takes("10.0.0.101"));
-    assert_eq!(site.control.leaving_vips().collect::<BTreeSet<_>>(), BTreeSet::from([ip("10.0.0.101")]));
-    for (id, entry) in [(a, entries.0), (d, entries.1)] {
-        let draining = Server { state: ServerState::Draining as u8, weight: 0, ..entry };
-        assert_eq!(site.installed(id), draining);
-    }
-
-    // Meanwhile services come and go; none of them gets its number.
-    for round in 0..3 {
-        let more = web_alone().replace("web", &format!("web{round}")).replace("10.0.0.100", "10.0.0.102");
-        let more = web_alone() + &more[more.find("  - name").expect("it is there")..];
-        site.reload(&more);
-        site.run(SECONDS(2));
-        assert_ne!(site.control.wanted().service_numbers[&format!("web{round}")], number);
-        site.walk(&[(a, 1), (d, 1)]);
-    }
-    site.reload(&web_alone());
-    site.walk(&[(d, 1)]);
-    assert_eq!(site.leavers(), ["syslog/d@10.0.0.4"]);
-    assert!(site.takes("10.0.0.101"));
-    assert_eq!(state(&site.installed(a)), ServerState::Down);
-
-    site.walk(&[]);
-    assert!(!site.takes("10.0.0.101"));
-    assert_eq!(site.control.leaving_vips().count(), 0);
-    assert!(!site.control.wanted().service_numbers.contains_key("syslog"));
-    assert_eq!(state(&site.installed(d)), ServerState::Down);
-    assert_eq!(site.scheduled("web"), ["a", "b", "c"]);
-}
-
-#[test]
-fn a_service_that_comes_back_has_the_same_number_and_servers() {
-    let mut site = Site::new(TWO);
-    let before = site.control.installed().clone();
-    let numbers = site.control.wanted().server_numbers.clone();
-    site.reload(&web_alone());
-    site.run(SECONDS(5));
-    site.reload(TWO);
-    assert_eq!(site.control.wanted().server_numbers, numbers);
-    assert_eq!(site.control.installed().servers, before.servers);
-    assert_eq!(site.control.installed().service_ports, before.service_ports);
-    assert_eq!(site.scheduled("syslog"), ["a", "d"]);
-}
-
-#[test]
-fn a_service_with_another_name_on_the_same_port_lets_the_old_flows_finish() {
-    let mut site = Site::new(TWO);
-    let d = site.id("syslog", "d");
-    let before = site.installed(d).generation;
-    site.reload(&TWO.replace("name: syslog", "name: log"));
-    site.run(SECONDS(2));
-    assert_eq!(site.scheduled("log"), ["a", "d"]);
-    assert_eq!(site.leavers(), ["syslog/a@10.0.0.1", "syslog/d@10.0.0.4"]);
-    assert_eq!((state(&site.installed(d)), site.installed(d).generation), (ServerState::Draining, before));
-    site.walk(&[]);
-    assert!(site.takes("10.0.0.101"), "the new service has the VIP");
-    assert_eq!(site.scheduled("log"), ["a", "d"]);
-}
-
-#[test]
 fn a_check_that_fails_cuts_a_leaver() {
     let mut site = Site::new(TWO);
     let (b, generation) = (site.id("web", "b"), site.entry("web", "b").generation);
@@ -372,19 +287,6 @@ fn a_server_that_is_down_or_halted_is_gone_at_once() {
 }
 
 #[test]
-fn a_halt_that_the_kernel_has_not_taken_yet_is_not_undone_by_the_removal() {
-    let mut site = Site::new(TWO);
-    let (b, generation) = (site.id("web", "b"), site.entry("web", "b").generation);
-    site.writes_left = Some(0);
-    site.order("web", "b", Order::Halt);
-    site.reload(&without_b());
-    site.writes_left = None;
-    site.run(SECONDS(1));
-    assert_eq!(state(&site.installed(b)), ServerState::Down);
-    assert_eq!(site.installed(b).generation, generation + 1);
-}
-
-#[test]
 fn a_drained_server_that_is_removed_leaves_and_comes_back_online() {
     let mut site = Site::new(TWO);
     let (b, generation) = (site.id("web", "b"), site.entry("web", "b").generation);
@@ -398,50 +300,6 @@ fn a_drained_server_that_is_removed_leaves_and_comes_back_online() {
 }
 
 #[test]
-fn cut_is_cut() {
-    for yaml in
-        [cutting(TWO), TWO.replace("    mode: l4-dr\n    health", "    mode: l4-dr\n    on_removal: cut\n    health")]
-    {
-        let mut site = Site::new(&yaml);
-        let (b, generation) = (site.id("web", "b"), site.entry("web", "b").generation);
-        site.reload(&yaml.replace(B, ""));
-        assert!(site.leavers().is_empty());
-        assert_eq!(site.installed(b), Server { generation: generation + 1, ..Server::default() });
-    }
-    // The new file decides for a service that stays, the old one for a service that goes.
-    let mut site = Site::new(TWO);
-    site.reload(&cutting(&without_b()));
-    assert!(site.leavers().is_empty());
-    let mut site = Site::new(&cutting(TWO));
-    site.reload(&without_b());
-    assert_eq!(site.leavers(), ["web/b@10.0.0.2"]);
-    let mut site = Site::new(&cutting(TWO));
-    site.reload(&web_alone());
-    assert!(site.leavers().is_empty());
-    let mut site = Site::new(TWO);
-    site.reload(&cutting(&web_alone()));
-    assert_eq!(site.leavers(), ["syslog/a@10.0.0.1", "syslog/d@10.0.0.4"]);
-}
-
-#[test]
-fn a_fallback_server_that_is_removed_leaves_too() {
-    let with = TWO.replace(
-        "    real_servers:\n      - {name: a, address: 10.0.0.1}\n      - {name: b",
-        "    fallback: {address: 10.0.0.9}\n    real_servers:\n      - {name: a, address: 10.0.0.1}\n      - {name: b",
-    );
-    let mut site = Site::new(&with);
-    let id = site.id("web", "fallback");
-    site.reload(TWO);
-    assert_eq!(site.leavers(), ["web/fallback@10.0.0.9"]);
-    assert_eq!(state(&site.installed(id)), ServerState::Draining);
-    site.reload(&with);
-    assert_eq!((site.id("web", "fallback"), state(&site.installed(id))), (id, ServerState::Active));
-    site.reload(TWO);
-    site.walk(&[]);
-    assert_eq!(state(&site.installed(id)), ServerState::Down);
-}
-
-#[test]
 fn another_next_hop_reaches_a_leaver() {
     let mut site = Site::new(TWO);
     let b = site.id("web", "b");
@@ -449,71 +307,6 @@ fn another_next_hop_reaches_a_leaver() {
     site.lead("10.0.0.2", Way::Mac([6, 9, 9, 9, 9, 9]));
     assert_eq!(site.installed(b).destination_mac, [6, 9, 9, 9, 9, 9]);
     assert_eq!(state(&site.installed(b)), ServerState::Draining);
-}
-
-#[test]
-fn a_restart_goes_on_with_those_who_leave_if_their_service_stays() {
-    for with_memory in [false, true] {
-        let mut site = Site::new(TWO);
-        let b = site.id("web", "b");
-        site.reload(&without_b());
-        site.run(SECONDS(5));
-        let before = site.control.installed().clone();
-        if with_memory {
-            site.restart_with_memory(&without_b(), true);
-        } else {
-            site.restart(&without_b(), true);
-        }
-        site.start();
-        site.run(SECONDS(5));
-        assert!(*site.control.installed() == before, "memory: {with_memory}");
-        assert_eq!(site.control.wanted().leaving, BTreeMap::from([(identity("web", "b", "10.0.0.2"), b)]));
-        site.walk(&[(b, 1)]);
-        assert!(*site.control.installed() == before, "the tables have changed");
-        site.walk(&[]);
-        assert_eq!(state(&site.installed(b)), ServerState::Down);
-    }
-}
-
-#[test]
-fn a_restart_with_another_file_lets_whoever_is_missing_in_it_leave() {
-    let mut site = Site::new(TWO);
-    let (b, before) = (site.id("web", "b"), site.entry("web", "b"));
-    site.restart(&without_b(), true);
-    site.start();
-    site.run(SECONDS(5));
-    assert_eq!(site.installed(b), Server { state: ServerState::Draining as u8, weight: 0, ..before });
-    site.restart(TWO, true);
-    site.start();
-    site.run(SECONDS(5));
-    assert_eq!((site.id("web", "b"), site.entry("web", "b")), (b, before));
-    site.restart(&cutting(&without_b()), true);
-    site.start();
-    site.run(SECONDS(5));
-    assert_eq!(state(&site.installed(b)), ServerState::Down);
-}
-
-#[test]
-fn a_restart_cuts_those_whose_service_is_gone_and_those_whose_names_were_lost() {
-    let mut site = Site::new(TWO);
-    let (d, generation) = (site.id("syslog", "d"), site.entry("syslog", "d").generation);
-    site.reload(&web_alone());
-    site.restart(&web_alone(), true);
-    site.start();
-    site.run(SECONDS(5));
-    assert_eq!(state(&site.installed(d)), ServerState::Down);
-    assert_eq!(site.installed(d).generation, generation + 1);
-    assert!(!site.takes("10.0.0.101"));
-
-    let mut site = Site::new(TWO);
-    let (b, generation) = (site.id("web", "b"), site.entry("web", "b").generation);
-    site.reload(&without_b());
-    site.restart(&without_b(), false);
-    site.start();
-    site.run(SECONDS(5));
-    assert_eq!(state(&site.installed(b)), ServerState::Down);
-    assert_ne!(site.installed(b).generation, generation);
-    assert_eq!(consistent(site.control.installed()), Ok(()));
 }
 
 #[test]
@@ -546,31 +339,4 @@ fn a_refused_configuration_lets_nobody_leave() {
     site.run(SECONDS(5));
     assert!(*site.control.installed() == before, "the tables have changed");
     assert_eq!(site.notices, Vec::new());
-}
-
-#[test]
-fn a_removal_that_the_kernel_refuses_anywhere_cuts_nobody_and_is_taken_up_again() {
-    let mut length = 1;
-    let mut takes = 0;
-    while takes < length {
-        let mut site = Site::new(TWO);
-        let leaving = [site.id("web", "b"), site.id("syslog", "a"), site.id("syslog", "d")];
-        let before = site.control.installed().clone();
-        site.plans.clear();
-        site.writes_left = Some(takes);
-        let smaller = web_alone().replace(B, "");
-        site.reload(&smaller);
-        site.run(SECONDS(1));
-        assert_eq!(consistent(site.control.installed()), Ok(()), "after {takes} writes");
-        site.writes_left = None;
-        site.run(SECONDS(1));
-        length = length.max(site.plans.iter().map(Vec::len).sum());
-        for id in leaving {
-            let (was, is) = (before.servers[&id], site.installed(id));
-            assert_eq!((state(&is), is.generation), (ServerState::Draining, was.generation), "after {takes} writes");
-        }
-        assert_eq!(crate::tables::plan(site.control.installed(), site.control.wanted()), Ok(Vec::new()));
-        takes += 1;
-    }
-    assert!(length > 5, "the plan has {length} operations, too few to be cut short");
 }

@@ -1,3 +1,4 @@
+mod leavers;
 mod random;
 mod safety;
 

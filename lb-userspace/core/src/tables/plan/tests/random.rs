@@ -15,7 +15,7 @@ use crate::tables::{
 
 /// What a test may change from one configuration to the next.
 #[derive(Clone, Debug)]
-struct Sample {
+pub(super) struct Sample {
     services: Vec<ServiceSample>,
     /// Which service has each of [`PORTS`], and whether its ports are listed one by one.
     owners: Vec<(usize, bool)>,
@@ -47,7 +47,7 @@ const VIPS: [&str; 3] = ["192.0.2.10", "192.0.2.11", "2001:db8::10"];
 const PORTS: [(u16, u16); 4] = [(80, 80), (443, 445), (2000, 2003), (9000, 9009)];
 
 impl Sample {
-    fn build(&self) -> (Config, BTreeMap<ServerKey, ServerInput>) {
+    pub(super) fn build(&self) -> (Config, BTreeMap<ServerKey, ServerInput>) {
         let (mut services, mut states) = (Vec::new(), BTreeMap::new());
         for (i, sample) in self.services.iter().enumerate().filter(|(_, sample)| sample.present) {
             let real_servers = sample.servers.iter().enumerate().filter(|(_, server)| server.present);
@@ -97,10 +97,14 @@ impl Sample {
 fn a_server() -> impl Strategy<Value = ServerSample> {
     let admin = prop_oneof![4 => Just(Admin::Online), 1 => Just(Admin::Drained), 1 => Just(Admin::Halted)];
     let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Down), 1 => Just(Health::Checking)];
-    let input = (admin, health, prop::bool::weighted(0.9), 1..3_u32).prop_map(|(admin, health, found, ifindex)| {
-        let next_hop = up().next_hop.filter(|_| found).map(|hop| NextHop { ifindex, ..hop });
-        ServerInput { admin, health, next_hop, weight: None, full: false }
-    });
+    let found = prop::bool::weighted(0.9);
+    let weight = prop_oneof![4 => Just(None), 1 => Just(Some(0)), 2 => (1..200_u16).prop_map(Some)];
+    let input = (admin, health, found, 1..3_u32, weight, prop::bool::weighted(0.1)).prop_map(
+        |(admin, health, found, ifindex, weight, full)| {
+            let next_hop = up().next_hop.filter(|_| found).map(|hop| NextHop { ifindex, ..hop });
+            ServerInput { admin, health, next_hop, weight, full }
+        },
+    );
     let weight = prop_oneof![1 => Just(0_u16), 4 => Just(100), 2 => 1..50_u16];
     (prop::bool::weighted(0.8), 1..3_u8, weight, prop::bool::weighted(0.2), input)
         .prop_map(|(present, address, weight, backup, input)| ServerSample { present, address, weight, backup, input })
@@ -129,7 +133,7 @@ fn a_service() -> impl Strategy<Value = ServiceSample> {
     )
 }
 
-fn a_sample() -> impl Strategy<Value = Sample> {
+pub(super) fn a_sample() -> impl Strategy<Value = Sample> {
     let services = prop::collection::vec(a_service(), NAMES.len());
     let owners = prop::collection::vec((0..NAMES.len(), any::<bool>()), PORTS.len());
     (services, owners, 1..3_u32).prop_map(|(services, owners, new_flows_per_second)| Sample {
@@ -140,7 +144,7 @@ fn a_sample() -> impl Strategy<Value = Sample> {
 }
 
 /// The second is like the first in about half of the services and ports.
-fn two_samples() -> impl Strategy<Value = (Sample, Sample)> {
+pub(super) fn two_samples() -> impl Strategy<Value = (Sample, Sample)> {
     (a_sample(), a_sample(), prop::collection::vec(any::<bool>(), NAMES.len() + PORTS.len())).prop_map(
         |(first, mut second, same)| {
             for (i, same) in same.into_iter().enumerate().filter(|(_, same)| *same) {
