@@ -20,7 +20,7 @@ use super::{Daemon, file};
 const STALE: Duration = Duration::from_secs(300);
 
 /// Between two writes, however often servers change.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A living daemon writes at least this often, or what it knows would become stale.
 const REFRESH: Duration = Duration::from_secs(60);

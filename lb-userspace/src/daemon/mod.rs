@@ -249,6 +249,8 @@ impl Daemon {
             while let Some(action) = self.control.poll_action() {
                 self.perform(action).await;
             }
+            // Before the tables, as with the numbers: a daemon that dies now leaves a successor that knows who is down.
+            self.keep_health(Instant::now());
             if let Err(error) = self.write_plan() {
                 error!("the tables could not be brought up to date, tried again in a second: {error:#}");
                 self.retry = Some(Instant::now() + RETRY);

@@ -36,6 +36,8 @@ pub(super) struct Known {
     pub adopted: bool,
     pub hop: Option<Result<neighbour::NextHop, Problem>>,
     pub hop_since: Instant,
+    /// The next hop is what the tables had, and nobody has confirmed it since.
+    pub hop_adopted: bool,
     pub doubt: Option<Problem>,
     /// It has as many connections as it may have.
     pub full: bool,
@@ -59,6 +61,7 @@ impl Known {
             adopted: false,
             hop: None,
             hop_since: now,
+            hop_adopted: false,
             doubt: None,
             full: false,
             order: None,
@@ -88,6 +91,7 @@ impl Known {
     pub(super) fn adopt(&mut self, hop: neighbour::NextHop) {
         self.adopted = true;
         self.hop = Some(Ok(hop));
+        self.hop_adopted = true;
     }
 
     /// A server that comes back is spared for a while; one that comes for the first time comes with all
@@ -133,9 +137,19 @@ impl Known {
         self.slow_start.part_of(self.full_weight())
     }
 
+    /// Silence alone does not take an adopted MAC address away, as it does not take away one that was learnt.
     pub(super) fn hop_changed(&mut self, hop: Result<neighbour::NextHop, Problem>, now: Instant) {
-        self.hop = Some(hop);
-        self.hop_since = now;
+        match hop {
+            Err(silence @ Problem::Unresolved { .. }) if self.hop_adopted => self.doubt = Some(silence),
+            hop => {
+                if self.hop_adopted {
+                    self.doubt = None;
+                }
+                self.hop_adopted = false;
+                self.hop = Some(hop);
+                self.hop_since = now;
+            }
+        }
     }
 
     /// The next hop, if `l4-dr` can use it: direct routing needs the real server on the segment.

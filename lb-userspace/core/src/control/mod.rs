@@ -68,6 +68,8 @@ pub struct Control {
     next_target: u32,
     health: Health,
     neighbours: Neighbours,
+    /// When a slow start takes its next step; whatever begins one makes the tables dirty, and the plan looks.
+    next_step: Option<Instant>,
     /// The tables may not be as wanted.
     dirty: bool,
     /// Somebody who was asked about has left.
@@ -96,15 +98,22 @@ impl Control {
             next_target: 0,
             health: Health::new(seed),
             neighbours: Neighbours::new(),
+            next_step: None,
             dirty: true,
             unwatched: false,
             remembered: false,
             actions: VecDeque::new(),
         };
         let adopted = control.adopted();
+        // Who was in service counts as up until `fall` checks say otherwise, also when nobody remembers more.
+        let mut health = past.health;
+        for (server, address) in adopted.keys() {
+            let up = health::Memory { up: true, since: Duration::ZERO, last_good: None };
+            health.entry((server.clone(), *address)).or_insert(up);
+        }
         let staying = described(&config).map(|(key, of)| identity(&key, &of)).collect();
         control.adopt_leavers(&config, &staying, now);
-        control.put_in_force(config, &past.orders, &adopted, &past.health, now)?;
+        control.put_in_force(config, &past.orders, &adopted, &health, now)?;
         Ok(control)
     }
 
@@ -218,8 +227,11 @@ impl Control {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.health.handle_timeout(now);
         self.neighbours.handle_timeout(now);
-        for known in self.servers.values_mut() {
-            self.dirty |= known.slow_start.advance(now);
+        if self.next_step.is_some_and(|step| step <= now) {
+            for known in self.servers.values_mut() {
+                self.dirty |= known.slow_start.advance(now);
+            }
+            self.look_for_steps();
         }
         self.pump(now);
     }
@@ -227,8 +239,8 @@ impl Control {
     /// When [`Self::handle_timeout`] is to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let steps = self.servers.values().filter_map(|known| known.slow_start.next_step());
-        steps.chain(self.health.next_deadline()).chain(self.neighbours.next_deadline()).min()
+        let deadlines = [self.next_step, self.health.next_deadline(), self.neighbours.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What is to be done next; drained until `None`.
@@ -274,6 +286,7 @@ impl Control {
             let before = known.hop_problem();
             known.hop_changed(hop.clone(), now);
             let told = match (before, known.hop_problem()) {
+                _ if known.hop_adopted => known.doubt.as_ref().map(|doubt| (true, doubted(doubt))),
                 (_, Some(problem)) => Some((true, format!("{address} cannot be reached: {problem}"))),
                 (Some(_), None) => Some((false, format!("{address} can be reached again"))),
                 (None, None) => None,
@@ -288,7 +301,7 @@ impl Control {
         for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address() == address) {
             known.doubt = problem.cloned();
             let (worse, sentence) = match problem {
-                Some(problem) => (true, format!("{problem}; frames still go to the MAC address it had last")),
+                Some(problem) => (true, doubted(problem)),
                 None => (false, format!("{address} answers again")),
             };
             self.actions.push_back(Action::Notice(Notice::new(key, EventKind::Network, worse, sentence)));
@@ -340,11 +353,16 @@ impl Control {
         }
         let (servers, leavers) = (inputs(&self.servers), Self::leaver_inputs(&self.leavers));
         self.wanted = self.compiler.compile_with(&self.config, &servers, &leavers, &mut self.ids, self.tick)?;
+        self.look_for_steps();
         let operations = plan(&self.installed, &self.wanted)?;
         if operations.is_empty() {
             self.settled();
         }
         Ok(operations)
+    }
+
+    fn look_for_steps(&mut self) {
+        self.next_step = self.servers.values().filter_map(|known| known.slow_start.next_step()).min();
     }
 
     /// An operation has been written to the kernel.
@@ -387,6 +405,10 @@ impl Control {
     pub fn all_checked(&self) -> bool {
         self.servers.values().all(|known| known.health != health::State::Checking)
     }
+}
+
+fn doubted(problem: &neighbour::Problem) -> String {
+    format!("{problem}; frames still go to the MAC address it had last")
 }
 
 fn inputs(servers: &BTreeMap<ServerKey, Known>) -> BTreeMap<ServerKey, ServerInput> {

@@ -4,7 +4,8 @@
 //! transitions between up and down with the reason in one sentence. Absent: sockets, tasks, a
 //! clock; what a probe says on the wire is the shell's.
 //!
-//! The first outcome of a target decides at once. After that a real server goes down when `fall`
+//! The first outcome of a target decides at once, and so does the first good one of a check that has changed.
+//! Otherwise a real server goes down when `fall`
 //! checks in a row have failed, and comes up when `rise` checks in a row have succeeded. One that went
 //! down several times in a short while is damped: it needs more successes with each fall.
 

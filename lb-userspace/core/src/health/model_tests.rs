@@ -52,7 +52,9 @@ impl Model {
     fn apply(&mut self, ok: bool, check: &HealthCheck, now: Instant) {
         self.run = if self.run.0 == ok { (ok, self.run.1 + 1) } else { (ok, 1) };
         let needed = if ok { self.rise(check, now) } else { u32::from(check.fall) };
-        if self.fresh || self.run.1 >= needed {
+        // The first one decides, but for cutting who was up.
+        let decides = self.fresh && (ok || self.state == State::Checking);
+        if decides || self.run.1 >= needed {
             if !ok && self.state == State::Up {
                 self.falls.push(now);
             }

@@ -206,7 +206,10 @@ impl Record {
         self.successes = 0;
         let sentence = failure.about(who);
         self.last_failure = Some(failure);
-        if self.state == State::Down || !(first || self.failures >= u32::from(check.fall)) {
+        // A first failure decides only where nothing else is known: flows of a server that was up are not cut
+        // because of one check that is new.
+        let decides = (first && self.state == State::Checking) || self.failures >= u32::from(check.fall);
+        if self.state == State::Down || !decides {
             return None;
         }
         let last_good = self.last_good.map_or_else(

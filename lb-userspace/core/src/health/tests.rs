@@ -225,7 +225,7 @@ fn without_a_check_a_real_server_is_up_and_never_probed() {
 
     bench.configure(vec![target(A, check())]);
     assert_eq!(bench.state(A), State::Up, "until the check has spoken");
-    bench.run([bad()], Duration::ZERO);
+    bench.run([bad(), bad()], Duration::ZERO);
     assert_eq!(bench.state(A), State::Down);
 
     bench.configure(vec![target(A, none)]);
@@ -265,8 +265,14 @@ fn a_changed_check_keeps_the_state_until_it_has_spoken() {
     assert_eq!(bench.reason(A), "the health check of 172.26.11.100:105 has changed, and the new one has not ended yet");
     bench.outcome(old, bad());
     assert_eq!(bench.state(A), State::Up, "the old check has nothing to say any more");
+    bench.run([bad(), bad(), bad(), bad()], Duration::ZERO);
+    assert_eq!(bench.state(A), State::Up, "one that was up is not cut by a single check, new or not");
     bench.run([bad()], Duration::ZERO);
-    assert_eq!(bench.state(A), State::Down, "the first outcome of the new check decides");
+    assert_eq!(bench.state(A), State::Down);
+
+    bench.configure(vec![target(A, HealthCheck { port: Some(106), rise: 5, ..check() })]);
+    bench.run([good()], Duration::ZERO);
+    assert_eq!(bench.state(A), State::Up, "a wrong check that was set right brings a server up at once");
 }
 
 #[test]

@@ -29,10 +29,7 @@ fn servers_stay_in_service_until_their_check_has_spoken() {
     assert!(*site.control.installed() == before, "the tables have changed");
     let services = site.control.status(&Measured::new(), site.now);
     assert!(services.iter().all(|service| service.state == ServiceState::Up), "{services:?}");
-    assert_eq!(
-        services[0].real_servers[0].reason,
-        "in service since before lbd started; the first check of 10.0.0.1:80 has not ended yet"
-    );
+    assert_eq!(services[0].real_servers[0].reason, "10.0.0.1:80 was up before lbd started");
 
     site.run(Duration::from_secs(3));
     assert_eq!(site.service_entry("web").ring_size, 0, "the check has the last word");
@@ -133,4 +130,35 @@ fn a_daemon_that_died_within_a_plan_is_followed_by_one_that_finishes_it() {
         assert_eq!(site.scheduled("web"), ["b", "c"], "after {written} writes");
         assert_eq!(site.scheduled("syslog"), ["d"], "after {written} writes");
     }
+}
+
+#[test]
+fn one_failed_check_after_a_restart_cuts_nobody() {
+    let two = TWO.replace("fall: 2", "fall: 3");
+    let mut site = Site::new(&two);
+    let generation = site.entry("web", "b").generation;
+    site.answer("10.0.0.2", Answer::Refused);
+    site.restart(&two, true);
+    site.start();
+    site.run(Duration::from_millis(1500));
+    assert_eq!(site.scheduled("web"), ["a", "b", "c"]);
+    site.answer("10.0.0.2", Answer::Good);
+    site.run(Duration::from_secs(5));
+    assert_eq!(site.entry("web", "b").generation, generation);
+}
+
+#[test]
+fn a_server_that_keeps_silent_after_a_restart_keeps_its_mac_address() {
+    let mut site = Site::new(TWO);
+    let before = site.entry("web", "b");
+    site.restart(TWO, true);
+    site.start();
+    site.lead("10.0.0.2", Way::Nobody);
+    site.run(Duration::from_secs(60));
+    assert_eq!(site.entry("web", "b"), before, "its check has the last word, not ARP");
+    let services = site.control.status(&Measured::new(), site.now);
+    let reason = &services[0].real_servers[1].reason;
+    assert!(reason.contains("frames still go") || reason.contains("does not answer ARP"), "{reason}");
+    site.lead("10.0.0.2", Way::Mac([6, 9, 9, 9, 9, 9]));
+    assert_eq!(site.entry("web", "b").destination_mac, [6, 9, 9, 9, 9, 9]);
 }
