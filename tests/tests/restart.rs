@@ -16,15 +16,22 @@ use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const CONFIGURATION: &str = include_str!("../data/harmonic_traffic.yaml");
+const DEPLOYMENT: &str = include_str!("../data/harmonic_traffic.yaml");
 const SERVICE: &str = "Harmonic_Traffic";
 const CHECK_PORT: u16 = 554;
 const ANSWER: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(15);
-/// Clients that are remembered beside the real ones; the table has room for twice as many.
+/// Clients that are remembered beside the real ones.
 const CLIENTS: u16 = 5_000;
 /// More than there are.
 const ALL: &str = "10000";
+
+/// The deployment, with a check that the echo servers answer.
+fn configuration() -> Result<String> {
+    let https = "{type: https, port: 8443, path: /admin/status, expect: {equals: Healthy}, ";
+    ensure!(DEPLOYMENT.contains(https), "the deployment has another check");
+    Ok(DEPLOYMENT.replace(https, &format!("{{type: connect, port: {CHECK_PORT}, ")))
+}
 
 /// Servers at the VIP over both protocols, and at the port that is checked.
 fn servers(site: &Site) -> Result<Vec<EchoServer>> {
@@ -86,8 +93,9 @@ fn a_server_that_was_down_gets_nothing_after_a_restart_until_its_check_succeeds(
         let site = deployments::harmonic(lab)?;
         let _servers = servers(&site)?;
         // Without persistence: nothing but the servers' states keeps a new flow from one of them.
-        let each_on_its_own = CONFIGURATION.replace("    persistence: {by: source-ip, timeout: 5m}\n", "");
-        assert_ne!(each_on_its_own, CONFIGURATION);
+        let deployment = configuration()?;
+        let each_on_its_own = deployment.replace("    persistence: {by: source-ip, timeout: 5m}\n", "");
+        assert_ne!(each_on_its_own, deployment);
         let mut balancer = Balancer::start(lab, &site.balancer, &each_on_its_own)?;
         let silent = site.server("HT1");
         let to_balancer = format!("{}/32", site.balancer.v4());
@@ -138,7 +146,7 @@ fn thousands_of_clients_keep_their_real_server_when_the_daemon_is_killed() -> Re
     in_lab("remember", |lab| {
         let site = deployments::harmonic(lab)?;
         let _servers = servers(&site)?;
-        let mut balancer = Balancer::start(lab, &site.balancer, CONFIGURATION)?;
+        let mut balancer = Balancer::start(lab, &site.balancer, &configuration()?)?;
         let homes = || -> Result<Vec<String>> {
             let ask = |client: &IpAddr| {
                 let ask = || UdpClient::new(&site.client, at(*client, 0), at(MEDIA_VIP, ECHO_PORT))?.ask(9, ANSWER);

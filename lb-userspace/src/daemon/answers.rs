@@ -134,7 +134,7 @@ impl Daemon {
             let counters = self.tables.server_counters(server).unwrap_or_default();
             // Whatever the last sweep found: the records of a server that is down are void.
             let is_down = ServerState::from_u8(entry.state) == ServerState::Down;
-            let clients = self.swept.clients.get(&server).copied().unwrap_or(0);
+            let clients = self.swept.counts.clients.get(&server).copied().unwrap_or(0);
             let measures = ServerMeasures {
                 packets: counters.packets,
                 bytes: counters.bytes,

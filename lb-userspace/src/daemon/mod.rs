@@ -412,7 +412,7 @@ impl Daemon {
         self.next_sweep = Instant::now() + SWEEP_PAUSE.max(took * SWEEP_SHARE);
         match result {
             Ok(swept) => {
-                self.control.counted(&swept.connections, &swept.clients, self.sweep_begun, Instant::now());
+                self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.swept = swept;
                 self.service.status(self.status_line());
             }
@@ -445,7 +445,7 @@ impl Daemon {
     fn connections_of(&self, server: ServerId) -> u64 {
         self.tables.connections(server).unwrap_or_else(|error| {
             debug!(%error, "a server's connections cannot be read");
-            self.swept.connections.get(&server).copied().unwrap_or(0)
+            self.swept.counts.connections.get(&server).copied().unwrap_or(0)
         })
     }
 }

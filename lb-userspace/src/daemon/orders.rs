@@ -96,6 +96,6 @@ impl Daemon {
 fn refused(error: &OrderError) -> OrderRefused {
     match error {
         OrderError::NoService { .. } | OrderError::NoServer { .. } => OrderRefused::Unknown(error.to_string()),
-        OrderError::Leaving { .. } => OrderRefused::Failed(error.to_string()),
+        OrderError::Leaving { .. } | OrderError::DoesNotFit(_) => OrderRefused::Failed(error.to_string()),
     }
 }

@@ -4,10 +4,8 @@
 //! In: the tables, who is in service ([`Roster`]), the time. Out: [`Swept`]. Which record goes is
 //! for the roster to say. Runs beside the control loop; a million flows take about a second.
 
-use std::collections::BTreeMap;
-
 use lb_common::abi::{Flow, FlowKey, FlowState, Persistence, PersistenceKey, Plain, ServerId, Ticks};
-use lb_core::control::Roster;
+use lb_core::control::{Counts, Roster};
 use lb_core::tables::expiry::Verdict;
 
 use super::{Error, Table, Tables};
@@ -15,10 +13,8 @@ use super::{Error, Table, Tables};
 /// What the sweep found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Live flows by server: those whose client has not said good-bye.
-    pub connections: BTreeMap<ServerId, u64>,
-    /// Persistence records by server.
-    pub clients: BTreeMap<ServerId, u64>,
+    /// Flows and persistence records that are left, by server.
+    pub counts: Counts,
     /// Entries left in `flows`, `pending_flows`, `persistence` and `new_clients`.
     pub entries: [u64; 4],
     /// Flows removed.
@@ -39,9 +35,11 @@ impl Tables {
             let keep = |key: &FlowKey, flow: &Flow| roster.flow(key, flow, now) == Verdict::Keep;
             // A finished flow is kept for stragglers; it is no load on its server any more.
             let (kept, over) = sweep(table, keep, |flow| {
-                if FlowState::from_u8(flow.state) != FlowState::Closing {
-                    *swept.connections.entry(flow.server).or_default() += 1;
-                }
+                let counts = match FlowState::from_u8(flow.state) {
+                    FlowState::Closing => &mut swept.counts.closing,
+                    FlowState::Pending | FlowState::Established => &mut swept.counts.connections,
+                };
+                *counts.entry(flow.server).or_default() += 1;
             })?;
             swept.entries[at] = kept;
             swept.flows_removed += over;
@@ -49,7 +47,7 @@ impl Tables {
         for (at, table) in [&self.persistence, &self.new_clients].into_iter().enumerate() {
             let keep = |key: &PersistenceKey, record: &Persistence| roster.client(key, record, now) == Verdict::Keep;
             let (kept, over) = sweep(table, keep, |record| {
-                *swept.clients.entry(record.server).or_default() += 1;
+                *swept.counts.clients.entry(record.server).or_default() += 1;
             })?;
             swept.entries[2 + at] = kept;
             swept.clients_removed += over;
@@ -57,7 +55,7 @@ impl Tables {
         // Live connections are `opened - closed`. The count of a walk replaces the sum of all that
         // was ever closed, so it cannot drift; flows opened during the walk are counted next time.
         for (server, opened) in opened {
-            let live = swept.connections.get(&server).copied().unwrap_or(0);
+            let live = swept.counts.connections.get(&server).copied().unwrap_or(0);
             self.closed.set(&server, &opened.saturating_sub(live))?;
         }
         Ok(swept)

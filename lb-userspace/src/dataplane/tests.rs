@@ -210,8 +210,8 @@ fn the_sweep_removes_what_is_over_and_sets_the_counts_right() {
 
     assert_eq!((swept.flows_removed, swept.clients_removed), (8000, 2));
     assert_eq!(swept.entries, [4000, 1, 1, 0]);
-    assert_eq!(swept.connections.get(&server), Some(&4001));
-    assert_eq!(swept.clients.get(&server), Some(&1));
+    assert_eq!(swept.counts.connections.get(&server), Some(&4001));
+    assert_eq!(swept.counts.clients.get(&server), Some(&1));
     assert_eq!(tables.connections(server).unwrap(), 4001);
     assert!(tables.flows.get(&flow_key(0)).unwrap().is_some());
     assert!(tables.flows.get(&flow_key(1)).unwrap().is_none());

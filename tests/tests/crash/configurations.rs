@@ -28,7 +28,8 @@ pub(crate) fn vips() -> impl Iterator<Item = IpAddr> {
     (0..VIPS).map(vip)
 }
 
-/// All of them. They share services, which differ in scheduler, persistence, weights and ports.
+/// All of them. What one removes is cut, so that the tables say at once what the next one asks for. They share
+/// services, which differ in scheduler, persistence, weights and ports.
 pub(crate) fn all() -> Vec<Configuration> {
     (0..COUNT).map(configuration).collect()
 }
@@ -37,6 +38,7 @@ fn configuration(number: usize) -> Configuration {
     let mut yaml = format!(
         "version: 1
 node: {{name: lb1, interfaces: [{{device: eth0}}]}}
+defaults: {{on_removal: cut}}
 virtual_services:
   - name: constant
     address: {CONSTANT}

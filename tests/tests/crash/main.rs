@@ -6,7 +6,6 @@ mod sink;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -108,17 +107,11 @@ impl<'a> Scene<'a> {
         self.settled(0)
     }
 
-    /// The names of the numbers are written down last.
+    /// A little more than the reload itself: `lbctl` is started, and asks.
     fn measure_reload(&mut self, configuration: usize) -> Result<()> {
-        let names = self.balancer.socket().with_file_name("numbers.json");
-        let written = || anyhow::Ok(std::fs::metadata(&names)?.ino());
-        let old = written()?;
         self.balancer.write_configuration(&self.configurations[configuration].yaml)?;
         let begun = Instant::now();
-        self.balancer.signal(Signal::SIGHUP);
-        while written()? == old {
-            ensure!(begun.elapsed() < SETTLED, "the reload does not end");
-        }
+        self.balancer.lbctl(&["reload"])?.success()?;
         self.reload = self.reload.max(begun.elapsed());
         Ok(())
     }
@@ -171,7 +164,7 @@ enum When {
     Reloading,
     /// The same, as soon as it begins to write the tables.
     Writing,
-    /// The same, as soon as it begins to write down the names of the numbers.
+    /// The same, as soon as it begins to write down the names of the numbers, which is before the tables.
     Naming,
     /// While it starts, with another configuration than the tables hold.
     Starting,

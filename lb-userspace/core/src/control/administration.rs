@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Control, Notice};
-use crate::tables::{Admin, FALLBACK, ServerKey};
+use crate::tables::{Admin, CompileError, FALLBACK, ServerKey};
 use crate::view::{Administration, AdministrativeState, EventKind, Order};
 
 /// What was ordered, by server; servers of which nothing is ordered are not in it.
@@ -34,6 +34,9 @@ pub enum OrderError {
         /// Those there are.
         known: String,
     },
+    /// The tables have no room for it.
+    #[error("{0}")]
+    DoesNotFit(#[from] CompileError),
     /// The configuration names it no longer.
     #[error(
         "{service}/{server} is removed from the configuration and goes when its flows have ended; `lbctl halt` cuts them"
@@ -89,8 +92,14 @@ impl Control {
         }
         let is_nothing = to == AdministrativeState::Online && weight_then.is_none();
         let given = Administration { state: to, weight: weight_then, by: by.to_owned(), at };
+        let before = known.clone();
         known.ordered((!is_nothing).then_some(given), now);
         let sentence = done(order, known.described.weight);
+        // A weight may need a longer turn list than there is room for; then nothing could be written any more.
+        if let Err(error) = self.compile() {
+            self.servers.insert(key.clone(), before);
+            return Err(OrderError::DoesNotFit(error));
+        }
         self.dirty = true;
         let worse = matches!(order, Order::Halt);
         self.notice(Notice {

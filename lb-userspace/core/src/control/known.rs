@@ -119,6 +119,10 @@ impl Known {
         }
     }
 
+    pub(super) fn end_slow_start(&mut self) {
+        self.slow_start = SlowStart::default();
+    }
+
     pub(super) fn admin(&self) -> Admin {
         match self.order.as_ref().map(|order| order.state) {
             None | Some(AdministrativeState::Online) => Admin::Online,

@@ -8,7 +8,7 @@ use lb_common::abi::{ServerId, ServerState};
 
 use super::administration::{OrderError, Ordered};
 use super::known::{Described, hop_of};
-use super::{Action, Control, Known, Notice};
+use super::{Action, Control, Counts, Known, Notice};
 use crate::config::model::{Config, HealthCheck, Mode, OnRemoval};
 use crate::tables::{Admin, Health, Leaver, ServerIdentity, ServerKey};
 use crate::view::{EventKind, Order};
@@ -131,11 +131,13 @@ impl Control {
     }
 
     /// Those whose flows have all ended are gone.
-    pub(super) fn look_after_leavers(&mut self, connections: &BTreeMap<ServerId, u64>, counted_from: Instant) {
+    pub(super) fn look_after_leavers(&mut self, counts: &Counts, counted_from: Instant) {
+        let has_flows = |id: &ServerId| {
+            [&counts.connections, &counts.closing].into_iter().any(|of| of.get(id).is_some_and(|flows| *flows > 0))
+        };
         let over = |identity: &ServerIdentity, leaving: &Leaving| {
             let id = self.wanted.leaving.get(identity);
-            leaving.written.is_some_and(|then| then < counted_from)
-                && id.is_none_or(|id| connections.get(id).copied().unwrap_or(0) == 0)
+            leaving.written.is_some_and(|then| then < counted_from) && !id.is_some_and(has_flows)
         };
         let done: Vec<ServerIdentity> = self
             .leavers

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use crate::config::model::{Config, Fallback, HealthCheck, Probe, VirtualService};
 use crate::health::{self, Health, Outcome, TargetId};
 use crate::neighbour::{self, Neighbours};
-use crate::tables::{Compiler, FALLBACK, Ids, Installed, ServerInput, ServerKey, TableOp, Wanted, plan};
+use crate::tables::{CompileError, Compiler, FALLBACK, Ids, Installed, ServerInput, ServerKey, TableOp, Wanted, plan};
 use crate::view::EventKind;
 use lb_common::abi::{ServerId, ServerState};
 
@@ -35,7 +35,7 @@ use known::{Described, Known};
 use leaving::{Leavers, identity};
 pub use memory::Memories;
 pub use overview::{Measured, ServerMeasures};
-pub use sweep::Roster;
+pub use sweep::{Counts, Roster};
 use watch::Question;
 
 /// Servers that an earlier daemon left in service. Another address is another server.
@@ -308,23 +308,18 @@ impl Control {
         }
     }
 
-    /// Live connections and remembered clients were counted, from `counted_from` on. Full servers leave the
-    /// schedules until they have room again, so that the datapath need not search for one that has.
-    pub fn counted(
-        &mut self,
-        connections: &BTreeMap<ServerId, u64>,
-        clients: &BTreeMap<ServerId, u64>,
-        counted_from: Instant,
-        now: Instant,
-    ) {
+    /// Flows and remembered clients were counted, from `counted_from` on. Full servers leave the schedules until
+    /// they have room again, so that the datapath need not search for one that has.
+    pub fn counted(&mut self, counts: &Counts, counted_from: Instant, now: Instant) {
         self.note_written(now);
         let count = |counts: &BTreeMap<ServerId, u64>, id| counts.get(id).copied().unwrap_or(0);
         let mut left = Vec::new();
         for (key, id) in &self.wanted.server_numbers {
             let (Some(known), Some(entry)) = (self.servers.get_mut(key), self.wanted.servers.get(id)) else { continue };
-            let live = count(connections, id);
+            let live = count(&counts.connections, id);
             if known.order.is_some() {
-                left.push((key.clone(), live + count(clients, id)));
+                let closing = count(&counts.closing, id);
+                left.push((key.clone(), live + closing + count(&counts.clients, id)));
             }
             if known.count(live, entry) {
                 self.dirty = true;
@@ -338,7 +333,7 @@ impl Control {
         for (key, left) in left {
             self.look_after_drain(&key, left, counted_from);
         }
-        self.look_after_leavers(connections, counted_from);
+        self.look_after_leavers(counts, counted_from);
         self.pump(now);
     }
 
@@ -351,14 +346,28 @@ impl Control {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        let (servers, leavers) = (inputs(&self.servers), Self::leaver_inputs(&self.leavers));
-        self.wanted = self.compiler.compile_with(&self.config, &servers, &leavers, &mut self.ids, self.tick)?;
+        self.wanted = self.compile()?;
         self.look_for_steps();
         let operations = plan(&self.installed, &self.wanted)?;
         if operations.is_empty() {
             self.settled();
         }
         Ok(operations)
+    }
+
+    /// What the tables should hold. Shares of servers that climb may need longer turn lists than full ones: where
+    /// they do not fit, everybody gets the full share at once, so that nothing else waits for it.
+    fn compile(&mut self) -> Result<Wanted, CompileError> {
+        let leavers = Self::leaver_inputs(&self.leavers);
+        let mut wanted = |servers: &BTreeMap<ServerKey, Known>, ids: &mut Ids| {
+            self.compiler.compile_with(&self.config, &inputs(servers), &leavers, ids, self.tick)
+        };
+        let compiled = wanted(&self.servers, &mut self.ids);
+        if compiled.is_ok() || self.servers.values().all(|known| known.slow_start.percent().is_none()) {
+            return compiled;
+        }
+        self.servers.values_mut().for_each(Known::end_slow_start);
+        wanted(&self.servers, &mut self.ids)
     }
 
     fn look_for_steps(&mut self) {

@@ -20,6 +20,17 @@ pub struct Roster {
     timeouts: TickTimeouts,
 }
 
+/// What a sweep counted, by server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live flows: those whose client has not said good-bye.
+    pub connections: BTreeMap<ServerId, u64>,
+    /// Flows whose client has, and may still be answered (RFC 9293 section 3.6).
+    pub closing: BTreeMap<ServerId, u64>,
+    /// Persistence records.
+    pub clients: BTreeMap<ServerId, u64>,
+}
+
 impl Control {
     /// Who is in service now.
     #[must_use]

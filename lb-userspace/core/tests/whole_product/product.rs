@@ -9,7 +9,7 @@ use lb_common::datapath::{Action, Kind, Reason, Verdict, forward};
 use lb_common::testing::{MemPacket, MemTables, PacketBuilder};
 use lb_common::wire::{protocol, tcp};
 use lb_core::config::model::{Fallback, Protocol, VirtualService};
-use lb_core::control::{Measured, ServerMeasures};
+use lb_core::control::{Counts, Measured, ServerMeasures};
 use lb_core::tables::expiry::Verdict as Fate;
 use lb_core::tables::{FALLBACK, ServerIdentity, ServerKey, TableOp};
 use lb_core::view::{self, Order, ServerState};
@@ -113,13 +113,14 @@ impl Product {
     /// What the daemon's sweep does, by the same rules.
     pub(super) fn sweep(&mut self) {
         let (roster, now) = (self.site.control.roster(), self.tables.now.get());
-        let mut live: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut clients: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut counts = Counts::default();
         for table in [&self.tables.flows, &self.tables.pending_flows] {
             for (key, flow) in table.all() {
                 match roster.flow(&key, &flow, now) {
-                    Fate::Keep if flow.state == FlowState::Closing as u8 => {}
-                    Fate::Keep => *live.entry(flow.server).or_default() += 1,
+                    Fate::Keep if flow.state == FlowState::Closing as u8 => {
+                        *counts.closing.entry(flow.server).or_default() += 1;
+                    }
+                    Fate::Keep => *counts.connections.entry(flow.server).or_default() += 1,
                     Fate::Remove(_) => table.remove(&key),
                 }
             }
@@ -127,7 +128,7 @@ impl Product {
         for table in [&self.tables.persistence, &self.tables.new_clients] {
             for (key, record) in table.all() {
                 if roster.client(&key, &record, now) == Fate::Keep {
-                    *clients.entry(record.server).or_default() += 1;
+                    *counts.clients.entry(record.server).or_default() += 1;
                 } else {
                     table.remove(&key);
                 }
@@ -135,11 +136,11 @@ impl Product {
         }
         for server in roster.servers() {
             let opened = self.tables.opened.borrow().get(&server).map_or(0, |opened| opened.flows);
-            let live = live.get(&server).copied().unwrap_or(0);
+            let live = counts.connections.get(&server).copied().unwrap_or(0);
             self.tables.closed.insert(server, opened.saturating_sub(live));
         }
         let now = self.site.now;
-        self.site.control.counted(&live, &clients, now, now);
+        self.site.control.counted(&counts, now, now);
         self.site.run(Duration::ZERO);
         self.write();
     }

@@ -227,3 +227,23 @@ fn a_leaver_that_dies_gives_its_flows_to_others() {
     product.wait(2);
     assert!(all_gone(&product));
 }
+
+#[test]
+fn a_client_that_has_said_all_it_has_to_say_still_hears_the_answer() {
+    let mut product = Product::new(&web("", &[1, 2, 3]));
+    let of = opened(&mut product, 0..60);
+    product.reload(&web("", &[1, 3]));
+    let late: Vec<Talk> = of.iter().filter(|(_, server)| server == "s2").map(|(talk, _)| *talk).collect();
+    // Half closed (RFC 9293 §3.6): the client sends no more, and acknowledges what comes.
+    for talk in &late {
+        product.close(*talk);
+    }
+    for _ in 0..20 {
+        product.wait(10);
+        for talk in late.iter().filter(|talk| talk.protocol == lb_common::wire::protocol::TCP) {
+            assert_eq!(product.more(*talk).server.as_deref(), Some("s2"));
+        }
+    }
+    product.wait(200);
+    assert!(all_gone(&product));
+}

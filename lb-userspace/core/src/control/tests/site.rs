@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::lb::config::diagnostic::render;
 use super::lb::config::model::{Config, HealthCheck};
 use super::lb::config::{self, Source};
-use super::lb::control::{Action, Control, Memories, Notice, OrderError, Ordered, Past, Refusal};
+use super::lb::control::{Action, Control, Counts, Memories, Notice, OrderError, Ordered, Past, Refusal};
 use super::lb::health::{Failure, Outcome, TargetId};
 use super::lb::neighbour::{self, Input, Link, NeighbourState, RouteAnswer, RouteError};
 use super::lb::tables::{Ids, ServerKey, TableOp};
@@ -166,7 +166,8 @@ impl Site {
     /// A walk over the flows and clients, from `from` until now, has found so many of these numbers.
     pub(super) fn counted(&mut self, connections: &[(u32, u64)], clients: &[(u32, u64)], from: Instant) {
         let map = |counts: &[(u32, u64)]| counts.iter().copied().collect::<BTreeMap<u32, u64>>();
-        self.control.counted(&map(connections), &map(clients), from, self.now);
+        let counts = Counts { connections: map(connections), clients: map(clients), ..Counts::default() };
+        self.control.counted(&counts, from, self.now);
         self.act();
     }
 
