@@ -171,7 +171,10 @@ impl Control {
     /// A target has changed its state: so has everybody it answers for.
     pub(super) fn transition(&mut self, transition: &health::Transition, now: Instant) {
         let asks = |known: &Known| known.target == Some(transition.id);
-        let askers: Vec<Asker> = self.everybody().filter(|(_, known)| asks(known)).map(|(asker, _)| asker).collect();
+        // Names are copied of those only: many real servers may fail in one moment.
+        let servers = self.servers.iter().filter(|(_, known)| asks(known)).map(|(key, _)| Asker::Server(key.clone()));
+        let leavers = self.leavers.iter().filter(|(_, leaver)| asks(&leaver.known));
+        let askers: Vec<Asker> = servers.chain(leavers.map(|(identity, _)| Asker::Leaver(identity.clone()))).collect();
         for asker in askers {
             self.remembered = false;
             let Some(known) = self.known_mut(&asker) else { continue };
