@@ -26,7 +26,6 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use lb_common::abi::ServerId;
 use lb_core::control::{Action, Control, Past};
-use lb_core::health::Outcome;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +54,13 @@ const QUEUE: usize = 1024;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_SHARE: u32 = 9;
 
+/// How long the loop carries out actions before it looks for events again.
+const TURN: Duration = Duration::from_millis(10);
+
+/// A plan is followed by a pause of so many times its length, so that planning never takes more than a fifth of a
+/// CPU. One alone takes a few milliseconds, and is never put off.
+const PLAN_SHARE: u32 = 4;
+
 /// Between attempts to write a plan that the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -63,6 +69,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start, in a sentence that says what to do.
 pub async fn run(options: Options) -> Result<()> {
+    raise_file_limit();
     let (daemon, server, requests) = Daemon::start(options).await?;
     let (stop, stopped) = oneshot::channel();
     let api = tokio::spawn(server.serve(requests, async {
@@ -87,6 +94,8 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
+    /// When the next plan may be made.
+    next_plan: Instant,
     unkept: Unkept,
     service: Notifier,
     started: Instant,
@@ -183,6 +192,7 @@ impl Daemon {
             sweeping: None,
             next_sweep: now,
             retry: None,
+            next_plan: now,
             unkept: Unkept::default(),
             service: Notifier::start()?,
             started: now,
@@ -243,23 +253,39 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the machines want, until they want nothing more.
+    /// Carries out what the machines want, until they want nothing more or a turn is over: very many questions at
+    /// once must not hold up the probes.
     async fn act(&mut self) {
+        let end = Instant::now() + TURN;
         loop {
-            while let Some(action) = self.control.poll_action() {
+            while Instant::now() < end
+                && let Some(action) = self.control.poll_action()
+            {
                 self.perform(action).await;
             }
             // Before the tables, as with the numbers: a daemon that dies now leaves a successor that knows who is down.
             self.keep_health(Instant::now());
-            if let Err(error) = self.write_plan() {
-                error!("the tables could not be brought up to date, tried again in a second: {error:#}");
-                self.retry = Some(Instant::now() + RETRY);
-            }
+            self.plan_in_turn();
             self.keep_numbers();
             self.announce().await;
-            let Some(action) = self.control.poll_action() else { return };
-            self.perform(action).await;
+            if !self.control.has_actions() || Instant::now() >= end {
+                return;
+            }
         }
+    }
+
+    /// Writes a plan, unless planning has had its share of the time: when very many servers change at once, their
+    /// changes are planned together.
+    fn plan_in_turn(&mut self) {
+        let begun = Instant::now();
+        if begun < self.next_plan {
+            return;
+        }
+        if let Err(error) = self.write_plan() {
+            error!("the tables could not be brought up to date, tried again in a second: {error:#}");
+            self.retry = Some(Instant::now() + RETRY);
+        }
+        self.next_plan = Instant::now() + begun.elapsed() * PLAN_SHARE;
     }
 
     async fn perform(&mut self, action: Action) {
@@ -334,6 +360,9 @@ impl Daemon {
             self.trial.as_ref().map(Trial::until),
             sweep,
             self.retry,
+            self.control.has_actions().then(Instant::now),
+            // One that the kernel refused waits for its retry.
+            (self.control.wants_plan() && self.retry.is_none()).then_some(self.next_plan),
             self.unkept.retry,
         ];
         deadlines.into_iter().flatten().fold(self.health_deadline(), Instant::min)
@@ -343,7 +372,7 @@ impl Daemon {
         let now = Instant::now();
         match event {
             Event::Request(request) => return self.answer(request).await,
-            Event::Probed(Report { id, generation, outcome }) => self.probed(id, generation, outcome, now),
+            Event::Probed(report) => self.probed(report, now),
             Event::Kernel(netlink::Event::Neighbour(input)) => self.control.neighbour(input, now),
             Event::Kernel(netlink::Event::HostChanged) => {
                 self.reattach().await;
@@ -373,8 +402,15 @@ impl Daemon {
         None
     }
 
-    fn probed(&mut self, id: lb_core::health::TargetId, generation: u32, outcome: Outcome, now: Instant) {
-        self.control.probed(id, generation, outcome, now);
+    /// Takes this report and those that came with it: what they change is planned together.
+    fn probed(&mut self, report: Report, now: Instant) {
+        let mut next = Some(report);
+        let mut left = QUEUE;
+        while let Some(Report { id, generation, outcome }) = next.take() {
+            self.control.probed(id, generation, outcome, now);
+            left -= 1;
+            next = (left > 0).then(|| self.inbox.reports.try_recv().ok()).flatten();
+        }
     }
 
     async fn timeout(&mut self, now: Instant) {
@@ -454,6 +490,18 @@ impl Options {
     /// Where what must outlive the daemon, but not a reboot, is kept: beside the socket.
     fn runtime_dir(&self) -> PathBuf {
         self.socket.parent().map_or_else(|| PathBuf::from("/run/lb"), PathBuf::from)
+    }
+}
+
+/// A probe is a descriptor, and thousands may be under way; the soft limit is meant for programs that use
+/// `select`. Where it cannot be raised, probes fail with a sentence that says so.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn!(%error, "the number of open files stays limited to {soft}");
     }
 }
 

@@ -248,6 +248,12 @@ impl Control {
         self.actions.pop_front()
     }
 
+    /// Whether [`Self::poll_action`] has something to give.
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// Takes over what the inner machines say.
     fn pump(&mut self, now: Instant) {
         self.note_written(now);
@@ -368,6 +374,12 @@ impl Control {
         }
         self.servers.values_mut().for_each(Known::end_slow_start);
         wanted(&self.servers, &mut self.ids)
+    }
+
+    /// Whether [`Self::plan`] has something to look at.
+    #[must_use]
+    pub fn wants_plan(&self) -> bool {
+        self.dirty
     }
 
     fn look_for_steps(&mut self) {

@@ -18,7 +18,10 @@ use super::target::{Endpoint, Target, TargetId};
 use crate::config::model::{HealthCheck, Probe};
 
 /// How many probes are under way at most, unless the caller says otherwise.
-pub const DEFAULT_LIMIT: usize = 256;
+///
+/// No timeout is longer than its interval, so that up to so many targets never wait for one another, even if all
+/// of them hang.
+pub const DEFAULT_LIMIT: usize = 4096;
 
 /// Checks all real servers; see the [module](super).
 #[derive(Debug)]
@@ -197,8 +200,14 @@ impl Health {
             return;
         }
         self.timers.remove(&(deadline, id));
-        let outcome =
-            if now > deadline { Outcome::Failure(Failure::Timeout { after: entry.check.timeout }) } else { outcome };
+        // What counts is how long the real server took, and not when somebody found the time to look.
+        let timeout = entry.check.timeout.max(SHORTEST);
+        let outcome = match outcome {
+            Outcome::Success { latency } if latency > timeout => {
+                Outcome::Failure(Failure::Timeout { after: entry.check.timeout })
+            }
+            outcome => outcome,
+        };
         self.conclude(id, outcome, now);
     }
 

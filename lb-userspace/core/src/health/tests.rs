@@ -193,10 +193,10 @@ fn a_late_outcome_is_not_taken_for_that_of_the_next_probe() {
 }
 
 #[test]
-fn an_outcome_counts_until_its_deadline_and_not_after_it() {
-    for (after, state) in [(secs(2), State::Up), (secs(2) + Duration::from_nanos(1), State::Down)] {
+fn what_counts_is_how_long_the_server_took_and_not_when_the_outcome_was_looked_at() {
+    for (latency, state) in [(secs(2), State::Up), (secs(2) + Duration::from_nanos(1), State::Down)] {
         let mut bench = Bench::new(1, vec![target(A, check())]);
-        bench.run([good()], after);
+        bench.run([Outcome::Success { latency }], secs(3));
         assert_eq!(bench.state(A), state);
     }
 }
