@@ -222,6 +222,11 @@ impl<'a> Balancer<'a> {
         self.daemon.wait_end(STOP_DEADLINE)?.success().map(|_| ())
     }
 
+    /// The file that it reads.
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
     /// Where it pins its tables.
     pub fn pin_directory(&self) -> &Path {
         &self.pins

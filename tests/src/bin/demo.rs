@@ -1,5 +1,6 @@
 //! The product at work, in a minute and a half: two deployments on one balancer, real software at
-//! both ends, a server that dies, a configuration that changes, and the kernel's tables.
+//! both ends, a server that dies, one that is drained, a daemon that is killed, a configuration that changes,
+//! and the kernel's tables.
 //!
 //! Prints what it does line by line; ends with nothing left behind, and with status 0 only if all of
 //! it worked.
@@ -71,6 +72,8 @@ fn run() -> Result<()> {
     carry_media(&sites)?;
     show(&balancer.lbctl(&["status"])?.success()?.stdout);
     lose_a_server(&lab, &sites, &mut servers, &balancer)?;
+    drain_a_server(&lab, &sites, &servers, &balancer)?;
+    lose_the_daemon(&lab, &sites, &servers, &mut balancer)?;
     change_the_configuration(&balancer)?;
     read_the_kernel(&sites, &balancer)?;
     step("lbctl stop --detach", || {
@@ -188,6 +191,40 @@ fn lose_a_server(lab: &Lab, sites: &BothSites, servers: &mut Servers, balancer: 
     })
 }
 
+/// Those who are remembered for DS1 go on going there; a client that nobody knows does not.
+fn drain_a_server(lab: &Lab, sites: &BothSites, servers: &Servers, balancer: &Balancer<'_>) -> Result<()> {
+    step("lbctl drain DS_DICOM/DS1, and a new client sends", || {
+        show(&balancer.lbctl(&["drain", "DS_DICOM/DS1"])?.success()?.stdout);
+        let before = servers.studies()?;
+        sites.modality.speak_as(format!("172.26.11.{}", 11 + CLIENTS).parse()?, DICOM_VIP, "eth0")?;
+        Study::write(lab.folder(), 2_000)?.send(&sites.modality, DICOM_VIP)?.success()?;
+        let after = servers.studies()?;
+        ensure!(after == [before[0], before[1] + 1], "the study went to the drained store: {before:?}, {after:?}");
+        Ok(((), "DS2 took it".into()))
+    })
+}
+
+fn lose_the_daemon(lab: &Lab, sites: &BothSites, servers: &Servers, balancer: &mut Balancer<'_>) -> Result<()> {
+    step("kill -9 lbd, and send all the same", || {
+        balancer.kill();
+        let before: usize = servers.studies()?.iter().sum();
+        Study::write(lab.folder(), 2_001)?.send(&sites.modality, DICOM_VIP)?.success()?;
+        let after: usize = servers.studies()?.iter().sum();
+        ensure!(after == before + 1, "the study was not stored");
+        Ok(((), "stored, without a daemon".into()))
+    })?;
+    step("start lbd again", || {
+        balancer.restart()?;
+        let status = balancer.status()?;
+        let state = status.server("DS_DICOM", "DS1")?["state"].clone();
+        ensure!(state == "draining", "DS1 is {state}");
+        show(&balancer.lbctl(&["events", "--limit", "6"])?.success()?.stdout);
+        show(&balancer.lbctl(&["health"])?.success()?.stdout);
+        balancer.lbctl(&["online", "DS_DICOM/DS1"])?.success()?;
+        Ok(((), "it went on where the other ended: DS1 was still drained, and is online again".into()))
+    })
+}
+
 fn change_the_configuration(balancer: &Balancer<'_>) -> Result<()> {
     step("reload a file with a mistake", || {
         let (before, mistake) = ("address: 192.168.94.115}", "address: 192.168.94.115, port: 8080}");
@@ -200,6 +237,8 @@ fn change_the_configuration(balancer: &Balancer<'_>) -> Result<()> {
     step("reload with HT2 at half the weight", || {
         let (before, after) = ("address: 192.168.94.116}", "address: 192.168.94.116, weight: 50}");
         balancer.write_configuration(&CONFIGURATION.replace(before, after))?;
+        let file = balancer.configuration().display().to_string();
+        show(&balancer.lbctl(&["diff", &file])?.success()?.stdout);
         let reload = balancer.lbctl(&["reload"])?.success()?;
         show(&reload.stdout);
         let status = balancer.status()?;
