@@ -1,9 +1,11 @@
 //! The daemon; everything is in [`lb_userspace::daemon`].
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use lb_userspace::cli;
 use lb_userspace::daemon::{self, Options};
 use lb_userspace::telemetry::{LogFormat, Telemetry};
 
@@ -19,6 +21,13 @@ struct Arguments {
 enum Command {
     /// Run in the foreground until told to stop.
     Run(Run),
+    /// Write the manual pages of lbd, for packages.
+    #[command(hide = true)]
+    Manual {
+        /// Where.
+        #[arg(long)]
+        directory: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -31,7 +40,10 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(Run { options, log_format }) = Arguments::parse().command;
+    let Run { options, log_format } = match Arguments::parse().command {
+        Command::Run(run) => run,
+        Command::Manual { directory } => return manual(&directory),
+    };
     let default = if options.log_verdicts { "info,lb_ebpf=debug" } else { "info" };
     let telemetry = match Telemetry::start(log_format, default) {
         Ok(telemetry) => telemetry,
@@ -43,6 +55,16 @@ fn main() -> ExitCode {
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => telemetry.end(&error),
+    }
+}
+
+fn manual(directory: &Path) -> ExitCode {
+    match cli::manual::write(Arguments::command(), "8", directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lbd: cannot write the manual: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! In: arguments. Out: a running load balancer, until it is told to stop. Every decision is asked
 //! of `lb_core`; what is here carries events in and actions out, one at a time.
 
+mod actions;
 mod answers;
 mod configuration;
 mod confirmation;
@@ -16,25 +17,26 @@ mod numbers;
 mod options;
 mod orders;
 mod proofs;
+mod start;
 mod vips;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use lb_common::abi::ServerId;
-use lb_core::control::{Action, Control, Past};
+use lb_core::control::Control;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
-use crate::api::{self, Request};
+use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
-use crate::health::{Prober, Question, Report};
+use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
 use crate::service::Notifier;
 
@@ -54,22 +56,12 @@ const QUEUE: usize = 1024;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_SHARE: u32 = 9;
 
-/// How long the loop carries out actions before it looks for events again.
-const TURN: Duration = Duration::from_millis(10);
-
-/// A plan is followed by a pause of so many times its length, so that planning never takes more than a fifth of a
-/// CPU. One alone takes a few milliseconds, and is never put off.
-const PLAN_SHARE: u32 = 4;
-
-/// Between attempts to write a plan that the kernel refused.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start, in a sentence that says what to do.
 pub async fn run(options: Options) -> Result<()> {
-    raise_file_limit();
+    start::raise_file_limit();
     let (daemon, server, requests) = Daemon::start(options).await?;
     let (stop, stopped) = oneshot::channel();
     let api = tokio::spawn(server.serve(requests, async {
@@ -140,85 +132,6 @@ enum End {
 }
 
 impl Daemon {
-    async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
-        dataplane::check_machine()?;
-        let config = configuration::load(&options.config)?;
-        // The socket first: it is what a second daemon on this machine is refused by.
-        let server = api::Server::bind(&options.socket, api::Limits::default())?;
-        let (request_sender, requests) = mpsc::channel(QUEUE);
-        let (kernel_sender, kernel) = mpsc::channel(QUEUE);
-        let (report_sender, reports) = mpsc::channel(QUEUE);
-        let mut clock = Clock::start()?;
-        let loading = program::Options {
-            pins: options.pin_dir.clone(),
-            limits: config.node.limits,
-            tick_shift: clock.shift(),
-            log_verdicts: options.log_verdicts,
-        };
-        let program = Program::load(&loading)?;
-        let tables = Arc::new(Tables::open(&options.pin_dir)?);
-        let installed = tables.installed()?;
-        let runtime = options.runtime_dir();
-        let ids = numbers::adopt(&runtime, &installed)?;
-        let now = Instant::now();
-        let came_back = !installed.services.is_empty();
-        make_state_directory(&options.state_dir);
-        let health = health::read(&runtime, SystemTime::now());
-        let past = Past { installed, ids, orders: orders::read(&options.state_dir), health };
-        let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
-        let control =
-            Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
-        let inbox = Inbox {
-            requests,
-            reports,
-            kernel,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
-        let mut daemon = Self {
-            happenings: Happenings::resume(&options.state_dir),
-            options,
-            control,
-            program,
-            tables,
-            clock,
-            netlink: Netlink::start(kernel_sender)?,
-            prober: Prober::new(report_sender),
-            vips: Vips::default(),
-            inbox,
-            metrics: Metrics::new(request_sender.clone()),
-            swept: Swept::default(),
-            sweeping: None,
-            next_sweep: now,
-            retry: None,
-            next_plan: now,
-            unkept: Unkept::default(),
-            service: Notifier::start()?,
-            started: now,
-            loaded: now,
-            devices: Vec::new(),
-            trial: None,
-            health_kept: now,
-            sweep_begun: now,
-            orders_problem: None,
-            problems: BTreeMap::new(),
-        };
-        // Before the tables carry the numbers: a start that fails here has changed nothing.
-        numbers::keep(&daemon.options.runtime_dir(), daemon.control.ids())?;
-        daemon.write_plan()?;
-        daemon.attach().await?;
-        if daemon.options.log_verdicts {
-            tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
-        }
-        daemon.plan_vips().await;
-        daemon.serve_metrics().await;
-        daemon.keep_orders();
-        daemon.tell_start(came_back);
-        daemon.service.ready(daemon.status_line());
-        Ok((daemon, server, request_sender))
-    }
-
     async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<()> {
         let end = loop {
             self.act().await;
@@ -251,76 +164,6 @@ impl Daemon {
             End::Stop => Ok(()),
             End::Failed(error) => Err(error),
         }
-    }
-
-    /// Carries out what the machines want, until they want nothing more or a turn is over: very many questions at
-    /// once must not hold up the probes.
-    async fn act(&mut self) {
-        let end = Instant::now() + TURN;
-        loop {
-            while Instant::now() < end
-                && let Some(action) = self.control.poll_action()
-            {
-                self.perform(action).await;
-            }
-            // Before the tables, as with the numbers: a daemon that dies now leaves a successor that knows who is down.
-            self.keep_health(Instant::now());
-            self.plan_in_turn();
-            self.keep_numbers();
-            self.announce().await;
-            if !self.control.has_actions() || Instant::now() >= end {
-                return;
-            }
-        }
-    }
-
-    /// Writes a plan, unless planning has had its share of the time: when very many servers change at once, their
-    /// changes are planned together.
-    fn plan_in_turn(&mut self) {
-        let begun = Instant::now();
-        if begun < self.next_plan {
-            return;
-        }
-        if let Err(error) = self.write_plan() {
-            error!("the tables could not be brought up to date, tried again in a second: {error:#}");
-            self.retry = Some(Instant::now() + RETRY);
-        }
-        self.next_plan = Instant::now() + begun.elapsed() * PLAN_SHARE;
-    }
-
-    async fn perform(&mut self, action: Action) {
-        match action {
-            Action::Probe { id, generation, address, check, subject } => {
-                self.prober.probe(id, generation, Question { address, check, subject });
-            }
-            Action::Cancel { id, generation } => self.prober.cancel(id, generation),
-            Action::Ask(question) => {
-                if let Some(answer) = self.netlink.perform(&question).await {
-                    self.control.neighbour(answer, Instant::now());
-                }
-            }
-            Action::Notice(notice) => self.notice(notice),
-        }
-    }
-
-    /// Brings the kernel tables to where they should be.
-    fn write_plan(&mut self) -> Result<()> {
-        let operations = self.control.plan()?;
-        self.retry = None;
-        if !operations.is_empty() {
-            debug!(operations = operations.len(), "writing the tables");
-            self.unkept.is = true;
-        }
-        // Before the tables: a daemon that dies within the plan leaves names for all numbers it may have written.
-        self.keep_numbers();
-        for operation in &operations {
-            self.tables.write(operation)?;
-            self.control.applied(operation);
-        }
-        if !operations.is_empty() {
-            self.control.settled();
-        }
-        Ok(())
     }
 
     async fn next_event(&mut self) -> Event {
@@ -456,14 +299,6 @@ impl Daemon {
         }
     }
 
-    fn tell_start(&mut self, came_back: bool) {
-        let (services, interfaces) = (self.control.config().virtual_services.len(), self.devices.len());
-        let how = if came_back { "goes on from the tables of the one before" } else { "starts with empty tables" };
-        let sentence =
-            format!("lbd {} {how}; {services} virtual services, {interfaces} interfaces", env!("CARGO_PKG_VERSION"));
-        self.told(EventKind::Daemon, Severity::Info, None, sentence);
-    }
-
     /// Leaves service on purpose: nothing of the load balancer remains.
     async fn detach(&mut self) -> Result<()> {
         if let Some(sweeping) = self.sweeping.take() {
@@ -490,26 +325,5 @@ impl Options {
     /// Where what must outlive the daemon, but not a reboot, is kept: beside the socket.
     fn runtime_dir(&self) -> PathBuf {
         self.socket.parent().map_or_else(|| PathBuf::from("/run/lb"), PathBuf::from)
-    }
-}
-
-/// A probe is a descriptor, and thousands may be under way; the soft limit is meant for programs that use
-/// `select`. Where it cannot be raised, probes fail with a sentence that says so.
-fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        warn!(%error, "the number of open files stays limited to {soft}");
-    }
-}
-
-/// Without a state directory the daemon runs; what is written there says what is wrong when it is needed.
-fn make_state_directory(path: &Path) {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    if let Err(error) = made {
-        warn!("the state directory {} cannot be made: {error}", path.display());
     }
 }

@@ -1,0 +1,148 @@
+//! How the daemon starts: from options to a loop that can run.
+//!
+//! The order matters, and docs/lifecycle/start-and-stop.md tells it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use lb_core::control::{Control, Past};
+use lb_core::view::{EventKind, Severity};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::happenings::Happenings;
+use super::metrics::Metrics;
+use super::proofs::Unkept;
+use super::vips::Vips;
+use super::{Daemon, Inbox, Options, QUEUE, configuration, health, numbers, orders};
+use crate::api::{self, Request};
+use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
+use crate::health::Prober;
+use crate::netlink::Netlink;
+use crate::service::Notifier;
+
+impl Daemon {
+    pub(super) async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
+        dataplane::check_machine()?;
+        let config = configuration::load(&options.config)?;
+        // The socket first: it is what a second daemon on this machine is refused by.
+        let server = api::Server::bind(&options.socket, api::Limits::default())?;
+        let (request_sender, requests) = mpsc::channel(QUEUE);
+        let (kernel_sender, kernel) = mpsc::channel(QUEUE);
+        let (report_sender, reports) = mpsc::channel(QUEUE);
+        let mut clock = Clock::start()?;
+        let loading = program::Options {
+            pins: options.pin_dir.clone(),
+            limits: config.node.limits,
+            tick_shift: clock.shift(),
+            log_verdicts: options.log_verdicts,
+        };
+        let program = Program::load(&loading)?;
+        let tables = Arc::new(Tables::open(&options.pin_dir)?);
+        let installed = tables.installed()?;
+        let runtime = options.runtime_dir();
+        let ids = numbers::adopt(&runtime, &installed)?;
+        let now = Instant::now();
+        let came_back = !installed.services.is_empty();
+        make_state_directory(&options.state_dir);
+        let health = health::read(&runtime, SystemTime::now());
+        let past = Past { installed, ids, orders: orders::read(&options.state_dir), health };
+        let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
+        let control =
+            Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
+        let inbox = Inbox {
+            requests,
+            reports,
+            kernel,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        let mut daemon = Self {
+            happenings: Happenings::resume(&options.state_dir),
+            options,
+            control,
+            program,
+            tables,
+            clock,
+            netlink: Netlink::start(kernel_sender)?,
+            prober: Prober::new(report_sender),
+            vips: Vips::default(),
+            inbox,
+            metrics: Metrics::new(request_sender.clone()),
+            swept: Swept::default(),
+            sweeping: None,
+            next_sweep: now,
+            retry: None,
+            next_plan: now,
+            unkept: Unkept::default(),
+            service: Notifier::start()?,
+            started: now,
+            loaded: now,
+            devices: Vec::new(),
+            trial: None,
+            health_kept: now,
+            sweep_begun: now,
+            orders_problem: None,
+            problems: BTreeMap::new(),
+        };
+        // Before the tables carry the numbers: a start that fails here has changed nothing.
+        numbers::keep(&daemon.options.runtime_dir(), daemon.control.ids())?;
+        daemon.write_plan()?;
+        daemon.attach().await?;
+        if daemon.options.log_verdicts {
+            tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
+        }
+        daemon.plan_vips().await;
+        daemon.look_at_what_is_there().await;
+        daemon.serve_metrics().await;
+        daemon.keep_orders();
+        daemon.tell_start(came_back);
+        daemon.service.ready(daemon.status_line());
+        Ok((daemon, server, request_sender))
+    }
+
+    /// Counts before anybody asks: clients that are remembered from before must not seem to be gone.
+    async fn look_at_what_is_there(&mut self) {
+        let Ok(tick) = self.clock.now() else { return };
+        let (tables, roster) = (Arc::clone(&self.tables), self.control.roster());
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&roster, tick)).await;
+        // When it fails, the next one a second later says why.
+        if let Ok(Ok(swept)) = swept {
+            self.swept = swept;
+        }
+    }
+
+    fn tell_start(&mut self, came_back: bool) {
+        let (services, interfaces) = (self.control.config().virtual_services.len(), self.devices.len());
+        let how = if came_back { "goes on from the tables of the one before" } else { "starts with empty tables" };
+        let sentence =
+            format!("lbd {} {how}; {services} virtual services, {interfaces} interfaces", env!("CARGO_PKG_VERSION"));
+        self.told(EventKind::Daemon, Severity::Info, None, sentence);
+    }
+}
+
+/// A probe is a descriptor, and thousands may be under way; the soft limit is meant for programs that use
+/// `select`. Where it cannot be raised, probes fail with a sentence that says so.
+pub(super) fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn!(%error, "the number of open files stays limited to {soft}");
+    }
+}
+
+/// Without a state directory the daemon runs; what is written there says what is wrong when it is needed.
+fn make_state_directory(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    if let Err(error) = made {
+        warn!("the state directory {} cannot be made: {error}", path.display());
+    }
+}
