@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::at;
+use lb_tests::balancer;
 use lb_tests::deployments::{self, ECHO_PORT, MEDIA_VIP};
 use lb_tests::lab::{Lab, in_lab, require, wait_until};
 use lb_tests::odd::Start;
 use lb_tests::software::echo::{EchoServer, TcpClient};
+use lb_tests::traffic::Beat;
 use serde_json::Value;
 
 const CONFIGURATION: &str = include_str!("../data/insignia_dicom.yaml");
@@ -195,13 +197,34 @@ fn tables_of_another_version_are_left_alone_and_forward_until_the_right_one_come
         let mut other = right.clone();
         other[place] = "63".to_owned();
         write(&other)?;
-        says(&start, &["have layout 99", &format!("knows layout {version}"), "lbctl stop --detach"])?;
+        says(&start, &["have layout 99", &format!("knows layout {version}"), "lbd replace-tables"])?;
         assert_eq!(flow.ask(ANSWER)?.server, home, "the kernel forwards as before");
 
         write(&right)?;
         let odd = start.serve()?;
         assert_eq!(flow.ask(ANSWER)?.server, home, "the next daemon adopts it");
+        odd.terminate()?;
+
+        // And the way across: nothing is lost, though flows may move.
+        write(&other)?;
+        let beat = Beat::start(&site.client, at(site.client.v4(), 0), &site.servers, at(MEDIA_VIP, ECHO_PORT))?;
+        let lbd = balancer::lbd()?.display().to_string();
+        let pins = start.pins.display().to_string();
+        let replace = || site.balancer.run(&[&lbd, "replace-tables", "--pin-dir", &pins])?.success();
+        ensure!(replace()?.stdout.contains("put aside"), "it does not say what it did");
+        assert_eq!(flow.ask(ANSWER)?.server, home, "the attached program keeps its tables");
+        let odd = start.serve()?;
+        wait_flow(&site)?.ask(ANSWER)?;
+        wait_until("the old tables are let go", Duration::from_secs(15), || {
+            ensure!(!start.pins.join("aside").exists(), "they are still there");
+            Ok(())
+        })?;
+        wait_flow(&site)?.ask(ANSWER)?;
+        let arrived = beat.finish()?;
+        assert_eq!((arrived.lost, arrived.twice), (0, 0), "{arrived}");
+        ensure!(odd.lbctl(&["status"])?.success()?.stdout.contains("flows"), "there is no status");
         odd.lbctl(&["stop", "--detach"])?.success()?;
+        ensure!(replace()?.stdout.contains("no tables"), "there is nothing to put aside");
         Ok(())
     })
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use lb_userspace::cli;
 use lb_userspace::daemon::{self, Options};
+use lb_userspace::dataplane::program;
 use lb_userspace::telemetry::{LogFormat, Telemetry};
 
 /// Load balancer: forwards layer 4 traffic in XDP and looks after the real servers.
@@ -21,6 +22,14 @@ struct Arguments {
 enum Command {
     /// Run in the foreground until told to stop.
     Run(Run),
+    /// Put the kernel tables aside, so that lbd makes new ones when it is started the next time.
+    ///
+    /// For tables of another layout or size. Forwarding goes on; established flows are placed anew by that start.
+    ReplaceTables {
+        /// Where tables, program and links are pinned.
+        #[arg(long, value_name = "DIRECTORY", default_value = "/sys/fs/bpf/lb")]
+        pin_dir: PathBuf,
+    },
     /// Write the manual pages of lbd, for packages.
     #[command(hide = true)]
     Manual {
@@ -42,6 +51,7 @@ struct Run {
 fn main() -> ExitCode {
     let Run { options, log_format } = match Arguments::parse().command {
         Command::Run(run) => run,
+        Command::ReplaceTables { pin_dir } => return replace_tables(&pin_dir),
         Command::Manual { directory } => return manual(&directory),
     };
     let default = if options.log_verdicts { "info,lb_ebpf=debug" } else { "info" };
@@ -55,6 +65,25 @@ fn main() -> ExitCode {
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => telemetry.end(&error),
+    }
+}
+
+fn replace_tables(pins: &Path) -> ExitCode {
+    match program::put_tables_aside(pins) {
+        Ok(0) => {
+            println!("There are no tables in {}; the next lbd makes them.", pins.display());
+            ExitCode::SUCCESS
+        }
+        Ok(tables) => {
+            println!(
+                "{tables} tables are put aside; start or restart lbd now: it makes new ones, and replaces the program."
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("lbd: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_core::control::Action;
+use lb_core::view::{EventKind, Severity};
 use tracing::{debug, error};
 
 use super::Daemon;
+use crate::dataplane::program;
 use crate::health::Question;
 
 /// How long the loop carries out actions before it looks for events again.
@@ -34,6 +36,7 @@ impl Daemon {
             self.keep_health(Instant::now());
             self.plan_in_turn();
             self.keep_numbers();
+            self.replace_when_settled().await;
             self.announce().await;
             if !self.control.has_actions() || Instant::now() >= end {
                 return;
@@ -53,6 +56,29 @@ impl Daemon {
             self.retry = Some(Instant::now() + RETRY);
         }
         self.next_plan = Instant::now() + begun.elapsed() * PLAN_SHARE;
+    }
+
+    /// Puts the program with the new tables in place of the one whose tables were put aside.
+    async fn replace_when_settled(&mut self) {
+        let due = |by: &mut Instant| *by <= Instant::now() || self.control.is_settled();
+        if self.attach_by.take_if(due).is_none() {
+            return;
+        }
+        let replaced = match self.attach().await {
+            Ok(()) => program::forget_aside(&self.options.pin_dir).map_err(anyhow::Error::new),
+            Err(error) => Err(error),
+        };
+        match replaced {
+            Ok(()) => {
+                let sentence = "the tables that were put aside are replaced";
+                self.told(EventKind::Daemon, Severity::Info, None, sentence);
+            }
+            Err(error) => {
+                let problem = format!("the tables that were put aside could not be replaced: {error:#}");
+                self.told(EventKind::Daemon, Severity::Warning, None, problem.clone());
+                self.problems.insert("aside".to_owned(), problem);
+            }
+        }
     }
 
     async fn perform(&mut self, action: Action) {

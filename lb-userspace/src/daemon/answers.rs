@@ -179,7 +179,7 @@ impl Daemon {
             if wanted.is_some_and(|wanted| wanted != capacity) {
                 problems.push(format!(
                     "table {name} was made for {capacity} entries and keeps this size; for the {} of `node.limits` it \
-                     has to be made anew: `lbctl stop --detach`, then start lbd (all flows are forgotten)",
+                     has to be made anew: `lbd replace-tables`, then restart lbd (flows are placed anew)",
                     wanted.unwrap_or_default()
                 ));
             }

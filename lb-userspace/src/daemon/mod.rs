@@ -86,6 +86,8 @@ struct Daemon {
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
+    /// When the attached program is replaced at the latest; until then it forwards by tables that were put aside.
+    attach_by: Option<Instant>,
     /// When the next plan may be made.
     next_plan: Instant,
     unkept: Unkept,
@@ -203,6 +205,7 @@ impl Daemon {
             self.trial.as_ref().map(Trial::until),
             sweep,
             self.retry,
+            self.attach_by,
             self.control.has_actions().then(Instant::now),
             // One that the kernel refused waits for its retry.
             (self.control.wants_plan() && self.retry.is_none()).then_some(self.next_plan),

@@ -43,7 +43,7 @@ pub(super) fn adopt(directory: &Path, installed: &Installed) -> Result<Ids> {
         (identity, s.number)
     });
     Ids::adopt_tables(installed, &numbers.services, &servers.collect())
-        .context("the tables of an earlier lbd contradict themselves; `lbctl stop --detach` removes them")
+        .context("the tables of an earlier lbd contradict themselves; `lbd replace-tables` puts them aside")
 }
 
 /// Writes down the numbers in use.

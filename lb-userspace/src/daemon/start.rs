@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use lb_core::control::{Control, Past};
@@ -24,6 +24,9 @@ use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::Prober;
 use crate::netlink::Netlink;
 use crate::service::Notifier;
+
+/// New tables are put to use after so long, even when not every check has spoken.
+const REPLACE_WITHIN: Duration = Duration::from_secs(10);
 
 impl Daemon {
     pub(super) async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
@@ -79,6 +82,7 @@ impl Daemon {
             next_sweep: now,
             retry: None,
             next_plan: now,
+            attach_by: None,
             unkept: Unkept::default(),
             service: Notifier::start()?,
             started: now,
@@ -93,7 +97,12 @@ impl Daemon {
         // Before the tables carry the numbers: a start that fails here has changed nothing.
         numbers::keep(&daemon.options.runtime_dir(), daemon.control.ids())?;
         daemon.write_plan()?;
-        daemon.attach().await?;
+        if program::has_aside(&daemon.options.pin_dir) {
+            // The attached program forwards by the tables of before until the new ones are filled.
+            daemon.attach_by = Some(now + REPLACE_WITHIN);
+        } else {
+            daemon.attach().await?;
+        }
         if daemon.options.log_verdicts {
             tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }

@@ -82,8 +82,8 @@ pub enum Error {
     },
     /// A table of another version.
     #[error(
-        "the table {path} was left by another version of lbd and has another layout; `lbctl stop --detach` of that \
-         version removes it (forwarding stops until lbd has started again)"
+        "the table {path} was left by another version of lbd and has another layout; `lbd replace-tables` \
+         puts it aside, then start lbd: forwarding goes on, and established flows are placed anew"
     )]
     Layout {
         /// The pin.
@@ -91,8 +91,8 @@ pub enum Error {
     },
     /// Tables of another version.
     #[error(
-        "the tables in {path} have layout {found}, this lbd knows layout {known}; `lbctl stop --detach` of the version \
-         that made them removes them (forwarding stops until lbd has started again)"
+        "the tables in {path} have layout {found}, this lbd knows layout {known}; `lbd replace-tables` puts them aside, \
+         then start lbd: forwarding goes on, and established flows are placed anew"
     )]
     Abi {
         /// Directory of the pins.

@@ -191,6 +191,50 @@ pub fn detach(pins: &Path, device: &str) -> Result<(), Error> {
     remove_if_there(&pins.join("links").join(device))
 }
 
+/// Puts the tables aside, so that the next daemon makes its own. The attached program keeps them and goes on
+/// forwarding until that daemon replaces it. `settings` go last: until then their version keeps a daemon that
+/// comes in between from taking some of the tables for all.
+///
+/// # Errors
+/// When a pin cannot be moved; the rest is moved the next time.
+pub fn put_tables_aside(pins: &Path) -> Result<usize, Error> {
+    let aside = pins.join(ASIDE);
+    let failed = |path: &Path, reason| Error::FileSystem { path: path.to_owned(), reason };
+    let mut moved = 0;
+    for name in TABLES.iter().rev() {
+        let pin = pins.join(name);
+        if !pin.exists() {
+            continue;
+        }
+        fs::create_dir_all(&aside).map_err(|error| failed(&aside, error))?;
+        remove_if_there(&aside.join(name))?;
+        fs::rename(&pin, aside.join(name)).map_err(|error| failed(&pin, error))?;
+        moved += 1;
+    }
+    Ok(moved)
+}
+
+/// Whether the attached program uses tables that were put aside.
+#[must_use]
+pub fn has_aside(pins: &Path) -> bool {
+    pins.join(ASIDE).exists()
+}
+
+/// Lets go of tables that were put aside, once no attached program uses them any more.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn forget_aside(pins: &Path) -> Result<(), Error> {
+    let aside = pins.join(ASIDE);
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::FileSystem { path: aside, reason: error }),
+        _ => Ok(()),
+    }
+}
+
+/// Below the pins: tables that the attached program still uses and the next one will not.
+const ASIDE: &str = "aside";
+
 /// Takes the program off every interface and removes program and tables.
 ///
 /// # Errors

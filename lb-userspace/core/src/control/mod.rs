@@ -421,6 +421,13 @@ impl Control {
         self.tick
     }
 
+    /// Whether the tables are as good as they get for now: every check has spoken, and of every next hop something
+    /// is known.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.dirty && self.all_checked() && self.servers.values().all(|known| known.hop.is_some())
+    }
+
     /// Whether every check has spoken at least once.
     #[must_use]
     pub fn all_checked(&self) -> bool {
