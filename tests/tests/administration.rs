@@ -111,8 +111,12 @@ fn a_drained_server_keeps_its_flows_and_its_clients_and_takes_no_others() -> Res
         flows.remove("HT1");
         balancer.lbctl(&["persistence", "clear", "--server", "HT1"])?.success()?;
         balancer.lbctl(&["drain", "traffic/HT1", "--wait", "--timeout", "20s"])?.success()?;
-        let events = json(balancer, &["events", "--json", "--server", "HT1"])?.to_string();
-        ensure!(events.contains("no connection and no persistent client is left"), "{events}");
+        // The next sweep says so.
+        wait_until("the end of the drain is an event", COUNTED, || {
+            let events = json(balancer, &["events", "--json", "--server", "HT1"])?.to_string();
+            ensure!(events.contains("no connection and no persistent client is left"), "{events}");
+            Ok(())
+        })?;
 
         balancer.lbctl(&["online", "traffic/HT1", "--wait", "--timeout", "20s"])?.success()?;
         let status = balancer.status()?;

@@ -324,8 +324,7 @@ impl Control {
             let (Some(known), Some(entry)) = (self.servers.get_mut(key), self.wanted.servers.get(id)) else { continue };
             let live = count(&counts.connections, id);
             if known.order.is_some() {
-                let closing = count(&counts.closing, id);
-                left.push((key.clone(), live + closing + count(&counts.clients, id)));
+                left.push((key.clone(), live + count(&counts.clients, id)));
             }
             if known.count(live, entry) {
                 self.dirty = true;
