@@ -127,8 +127,13 @@ impl Daemon {
     }
 
     fn tell_start(&mut self, came_back: bool) {
-        let (services, interfaces) = (self.control.config().virtual_services.len(), self.devices.len());
-        let how = if came_back { "goes on from the tables of the one before" } else { "starts with empty tables" };
+        let config = self.control.config();
+        let (services, interfaces) = (config.virtual_services.len(), config.node.interfaces.len());
+        let how = match (came_back, self.attach_by) {
+            (true, _) => "goes on from the tables of the one before",
+            (false, None) => "starts with empty tables",
+            (false, Some(_)) => "fills new tables, and those that were put aside go on forwarding meanwhile",
+        };
         let sentence =
             format!("lbd {} {how}; {services} virtual services, {interfaces} interfaces", env!("CARGO_PKG_VERSION"));
         self.told(EventKind::Daemon, Severity::Info, None, sentence);
