@@ -27,8 +27,14 @@ pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), Unkept>
         return Ok(());
     }
     let new = path.with_extension("new");
-    let written = File::create(&new).and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&new, path));
-    written.map_err(|error| {
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&text)?;
+        // A rename may reach the disk before the content does, and orders have to survive a power cut.
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|error| {
         // Half a file is of no use, and may be what fills the disk.
         let _ = fs::remove_file(&new);
         unkept(error)
