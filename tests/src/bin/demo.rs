@@ -1,4 +1,4 @@
-//! The product at work, in a minute and a half: two deployments on one balancer, real software at
+//! The product at work, in under a minute: two deployments on one balancer, real software at
 //! both ends, a server that dies, one that is drained, a daemon that is killed, a configuration that changes,
 //! and the kernel's tables.
 //!
