@@ -5,6 +5,7 @@
 #![expect(internal_features, reason = "atomic additions on maps have no stable name on the BPF target")]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
+mod explain;
 mod log;
 mod packet;
 mod tables;
@@ -32,6 +33,14 @@ pub fn lb_forward(ctx: XdpContext) -> u32 {
         // SAFETY: the helper takes two numbers and touches no memory of the program.
         Action::Redirect(ifindex) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
     }
+}
+
+/// The program that `lbd` runs, attached nowhere, to say what the one above would do.
+#[xdp]
+#[inline(always)]
+pub fn lb_explain(ctx: XdpContext) -> u32 {
+    explain::explain(&ctx);
+    XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -62,6 +62,14 @@ static TICK_SHIFT: u8 = 8;
 /// The maps of this program.
 pub struct Maps;
 
+impl Maps {
+    /// The next turn of a service, which is not taken.
+    #[inline(always)]
+    pub fn turn_of(service: ServiceId) -> u32 {
+        ROTATION.get(service).copied().unwrap_or(0)
+    }
+}
+
 /// An entry of a hash map.
 pub struct MapEntry<V>(*mut V);
 

@@ -32,6 +32,7 @@
 //! cuts all of them with one write.
 
 mod entry;
+mod explanation;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use entry::{
     Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Scheduler, Server,
     ServerCounters, ServerState, Service, ServiceMode, Settings, VerdictCounters,
 };
+pub use explanation::{Considered, Explanation, MAX_CONSIDERED, Role};
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises

@@ -11,6 +11,7 @@
 //!                                          service -> persistence -> scheduler -> remember
 //! ```
 
+mod explain;
 mod flow;
 mod fragment;
 mod icmp;
@@ -23,6 +24,7 @@ mod tables;
 mod tests;
 mod verdict;
 
+pub use explain::{Explaining, Notes, Peek};
 pub use packet::{Packet, Truncated};
 pub use select::{Arrival, Placement, place};
 pub use tables::{Entry, Full, Tables};
