@@ -3,6 +3,7 @@
 
 mod clock;
 mod error;
+mod explain;
 mod log;
 mod machine;
 mod object;

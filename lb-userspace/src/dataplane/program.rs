@@ -17,6 +17,7 @@ use lb_core::config::model::{self, Limits};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::explain::{self, Notes};
 use super::{Error, Table, object};
 
 /// Every table of the datapath; the names of the maps in `lb-ebpf`.
@@ -57,6 +58,7 @@ pub struct Options {
 /// The loaded program.
 pub struct Program {
     ebpf: Ebpf,
+    notes: Notes,
     pins: PathBuf,
 }
 
@@ -81,7 +83,9 @@ impl Program {
             .map_max_entries("persistence", options.limits.persistence)
             .override_global("TICK_SHIFT", &options.tick_shift, true)
             .override_global("VERDICT_LOG", &verdict_log, true);
-        let mut program = Self { ebpf: loader.load(object::DATAPATH).map_err(Error::Load)?, pins: pins.clone() };
+        let mut ebpf = loader.load(object::DATAPATH).map_err(Error::Load)?;
+        let notes = explain::notes(&mut ebpf)?;
+        let mut program = Self { ebpf, notes, pins: pins.clone() };
         program.xdp()?.load().map_err(Error::loading)?;
         program.pin()?;
         Ok(program)
@@ -90,6 +94,11 @@ impl Program {
     /// The object, for its log.
     pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+
+    /// The object, and where its program that explains takes notes.
+    pub(super) fn parts(&mut self) -> (&mut Ebpf, &Notes) {
+        (&mut self.ebpf, &self.notes)
     }
 
     /// The program, for runs over made-up packets.

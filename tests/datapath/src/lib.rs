@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
-    Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters, Service,
-    ServicePortKey, Settings, Ticks, VerdictCounters,
+    Explanation, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters,
+    Service, ServicePortKey, Settings, Ticks, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
@@ -123,6 +123,22 @@ impl Rig {
         let result = self.program.xdp()?.test_run(options).context("running the program over a frame")?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// What would become of a frame, and why.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn explain(&mut self, frame: &[u8]) -> Result<Explanation> {
+        Ok(self.program.explain(frame)?)
+    }
+
+    /// The program that explains, loaded.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn explainer(&mut self) -> Result<&mut aya::programs::Xdp> {
+        Ok(self.program.explainer()?.0)
     }
 
     /// Runs the program `repeat` times over one frame; the time of one run.

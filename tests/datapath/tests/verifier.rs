@@ -25,28 +25,33 @@ const STACK_UNIT: i64 = 32;
 #[test]
 fn the_verifier_is_done_long_before_its_limit() {
     let mut rig = Rig::load("verifier", Limits::default()).expect("loading the program");
-    let info = rig.xdp().expect("the program").info().expect("what the kernel says about it");
-    let processed = info.verified_instruction_count().expect("Linux 5.16 and later tell");
-    println!("the verifier processed {processed} instructions");
-    assert!(processed < MOST_INSTRUCTIONS, "the verifier processed {processed}, more than {MOST_INSTRUCTIONS}");
+    let forward = rig.xdp().expect("the program").info().expect("what the kernel says about it");
+    let explain = rig.explainer().expect("the program that explains").info().expect("the same of it");
+    for (name, info) in [("lb_forward", forward), ("lb_explain", explain)] {
+        let processed = info.verified_instruction_count().expect("Linux 5.16 and later tell");
+        println!("{name}: the verifier processed {processed} instructions");
+        assert!(processed < MOST_INSTRUCTIONS, "{name}: {processed} processed, more than {MOST_INSTRUCTIONS}");
+    }
 }
 
 #[test]
 fn the_stack_is_deep_enough_as_old_kernels_count_it() {
-    let depth = deepest(&program(), 0);
-    println!("{depth} bytes of stack");
-    assert!(depth <= MOST_STACK, "{depth} bytes of stack, more than {MOST_STACK}: Linux 6.1 refuses the program");
+    for name in ["lb_forward", "lb_explain"] {
+        let depth = deepest(&program(name), 0);
+        println!("{name}: {depth} bytes of stack");
+        assert!(depth <= MOST_STACK, "{name}: {depth} bytes of stack, more than {MOST_STACK}: Linux 6.1 refuses it");
+    }
 }
 
-/// The program as it is loaded: the functions that it calls behind it.
-fn program() -> Vec<bpf_insn> {
+/// A program as it is loaded: the functions that it calls behind it.
+fn program(name: &str) -> Vec<bpf_insn> {
     let directory = std::env::var_os("LB_BPF_DIR")
         .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bpf").into());
     let bytes = fs::read(Path::new(&directory).join("lb-ebpf.o")).expect("cargo xtask build-ebpf makes it");
     let mut object = Object::parse(&bytes).expect("an object file");
     let text = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_calls(&text).expect("every function that is called is there");
-    let entry = object.programs["lb_forward"].function_key();
+    let entry = object.programs[name].function_key();
     let Function { instructions, .. } = object.functions.remove(&entry).expect("the program");
     instructions
 }
