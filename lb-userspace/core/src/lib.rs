@@ -9,6 +9,7 @@
 pub mod config;
 pub mod control;
 pub mod events;
+pub mod explain;
 pub mod health;
 pub mod metrics;
 pub mod neighbour;

@@ -9,6 +9,7 @@
 mod connections;
 mod control;
 mod event;
+mod explain;
 mod health;
 mod network;
 mod order;
@@ -27,6 +28,7 @@ pub use control::{
     StopReport, StopRequest,
 };
 pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
+pub use explain::{ClientEnd, EndError, ExplainQuery, Explained, Step, StepKind, VipEnd};
 pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
 pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
