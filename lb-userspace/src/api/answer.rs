@@ -63,6 +63,10 @@ async fn carry_out(
             Ok(success(&PersistenceCleared { cleared }))
         }
         Call::Health => Ok(success(&handle.ask(|reply| Request::Health { reply }).await?)),
+        Call::Explain(query) => {
+            let told = handle.ask(|reply| Request::Explain { query, reply }).await?;
+            told.map(|told| success(&told)).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
         Call::Events(query) => Ok(success(&events(query, context).await?)),
         Call::Metrics => {
             let text = handle.ask(|reply| Request::Metrics { reply }).await?;

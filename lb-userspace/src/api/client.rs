@@ -11,9 +11,9 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, HealthList, InvalidConfiguration,
-    OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, StopReport, StopRequest,
+    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, ExplainQuery, Explained, HealthList,
+    InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery,
+    ReloadReport, ReloadRequest, Status, StopReport, StopRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,6 +118,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn persistence(&self, query: &PersistenceQuery) -> Result<PersistenceList, ClientError> {
         parse(&self.ask(Method::GET, &format!("/v1/persistence?{}", query.encode()), None).await?)
+    }
+
+    /// Where a client's packet would go, and why.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<Explained, ClientError> {
+        parse(&self.ask(Method::GET, &format!("/v1/explain?{}", query.encode()), None).await?)
     }
 
     /// Forgets the persistence records that `query` means, however many.

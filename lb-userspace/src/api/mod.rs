@@ -11,6 +11,7 @@
 //! | GET | `/v1/persistence` | [`lb_core::view::PersistenceList`] |
 //! | DELETE | `/v1/persistence` | [`lb_core::view::PersistenceCleared`] |
 //! | GET | `/v1/health` | [`lb_core::view::HealthList`] |
+//! | GET | `/v1/explain` | [`lb_core::view::Explained`] |
 //! | GET | `/v1/events` | [`lb_core::view::Events`], with `wait` once something matches |
 //! | POST | `/v1/order` | [`lb_core::view::OrderReport`] |
 //! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |

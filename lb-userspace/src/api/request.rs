@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, HealthList, InvalidConfiguration, OrderReport,
-    OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status,
+    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, ExplainQuery, Explained, HealthList,
+    InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
+    Status,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +43,13 @@ pub enum Request {
     Health {
         /// Takes the answer.
         reply: oneshot::Sender<HealthList>,
+    },
+    /// Say where a client's packet would go, and why.
+    Explain {
+        /// Whose, and where to.
+        query: ExplainQuery,
+        /// Takes the answer, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<Explained, String>>,
     },
     /// List events; the answer may come after the wait that the query asks for.
     Events {

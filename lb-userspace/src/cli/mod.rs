@@ -9,6 +9,7 @@ mod connections;
 mod control;
 mod events;
 mod exit;
+mod explain;
 mod filters;
 mod health;
 pub mod manual;
@@ -59,6 +60,8 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Say which real server a client would get, and why; nothing is changed by asking.
+    Explain(explain::Args),
     /// Show every health check: what it found, how fast, and its last probes.
     Health(health::Args),
     /// List what happened, one sentence each.
@@ -116,6 +119,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Explain(args) => explain::run(args, &client, terminal(), out).await,
         Command::Health(args) => health::run(args, &client, terminal(), out).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,

@@ -57,6 +57,7 @@ impl Daemon {
                 });
             }
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
+            Request::Explain { query, reply } => drop(reply.send(self.explain(&query))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
             Request::Order { request, reply } => drop(reply.send(self.order(request))),
             Request::Metrics { reply } => self.render_metrics(reply),

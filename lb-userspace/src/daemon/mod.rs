@@ -8,6 +8,7 @@ mod actions;
 mod answers;
 mod configuration;
 mod confirmation;
+mod explain;
 mod file;
 mod happenings;
 mod health;

@@ -1,5 +1,6 @@
 //! The server over a real Unix socket, with a control loop that answers from fixtures.
 
+mod explain;
 mod orders;
 mod peers;
 mod requests;
@@ -21,6 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+pub(crate) use explain::explained;
 
 use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server};
 
@@ -263,6 +266,7 @@ async fn control(
                 send(reply, records().filter(|record| query.matches(record)).count() as u64);
             }
             Request::Reload { request, reply } => send(reply, reload(script.reload, request)),
+            Request::Explain { query, reply } => send(reply, explained(&query)),
             Request::Health { reply } => send(reply, health()),
             Request::Events { query, reply } => send(reply, select(&events(), &query)),
             Request::Order { request, reply } => send(reply, order(request)),

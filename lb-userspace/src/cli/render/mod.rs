@@ -1,6 +1,7 @@
 //! What a terminal shows: views in, text out. Pure: width and colour are arguments.
 
 mod event;
+mod explained;
 mod health;
 mod human;
 mod listing;
@@ -14,6 +15,7 @@ mod wrong;
 pub(super) mod tests;
 
 pub use event::event;
+pub use explained::explained;
 pub use health::health;
 pub use human::{age, count, cut_ports};
 pub use listing::{confirmed, connections, persistence, reload, stop, warnings};
