@@ -426,7 +426,7 @@ record! {
     FallbackSection {
         /// Address of another server.
         address: optional(Address),
-        /// Its port (layer 7).
+        /// Its port, not in l4-dr.
         port: optional(Port, "the port that the client used"),
         /// HTML file (l7-http).
         page: optional(Text<FilePath>),
