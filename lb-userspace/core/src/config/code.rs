@@ -161,7 +161,7 @@ codes! {
     ManyPortsToOne Warning "W006" "several ports go to one port of the real server":
         "Without `port` the real server gets the port that the client used.";
     InterfaceWithoutXdp Warning "W007" "an interface that is not listed":
-        "Packets for the VIP that arrive on it pass the datapath by. List it in node.interfaces.";
+        "Packets for the VIP, and replies in l4-nat and l4-snat, that arrive on it pass the datapath by. List it in node.interfaces.";
     UnusedCertificate Warning "W008" "a certificate that no service uses":
         "It is loaded and watched for nothing.";
     OnlyBackups Warning "W009" "every real server is a backup":

@@ -120,17 +120,22 @@ impl Check<'_> {
                 .help("add `interface:` to this service");
             return;
         }
-        let networks = self.host.addresses.iter().filter(|own| own.is_in_a_network() && own.network_holds(vip));
-        let devices: Vec<&str> = networks.map(|own| own.device.as_str()).collect();
-        if let Some(device) = devices.first()
+        if let Some(device) = self.only_unlisted(vip)
             && is_layer_4(service.mode)
-            && !devices.iter().any(|device| self.is_listed(device))
         {
             let message = format!("{vip} is in the subnet of {device}, which is not in node.interfaces");
             self.report(Code::InterfaceWithoutXdp, &path, message)
                 .label("packets that arrive there are not balanced in layer 4")
                 .help(format!("add {{device: {device}}} to node.interfaces"));
         }
+    }
+
+    /// An interface in the subnet of an address when none there is listed.
+    fn only_unlisted(&self, address: IpAddr) -> Option<String> {
+        let networks = self.host.addresses.iter().filter(|own| own.is_in_a_network() && own.network_holds(address));
+        let devices: Vec<&str> = networks.map(|own| own.device.as_str()).collect();
+        let device = devices.first()?;
+        (!devices.iter().any(|device| self.is_listed(device))).then(|| (*device).to_owned())
     }
 
     /// VLAN interfaces are covered by the interface that carries them.
@@ -160,15 +165,24 @@ impl Check<'_> {
                 )
                 .label("l4-dr reaches real servers by MAC address, without a router")
                 .help("give an interface an address in its subnet, or use mode: l4-snat");
-            } else if service.mode == Mode::L4Nat && !self.is_attached(address) {
-                self.report(
-                    Code::NatServerNotAttached,
-                    &path,
-                    format!("{what} ({address}) is on no subnet of this machine"),
-                )
+            } else if matches!(service.mode, Mode::L4Nat | Mode::L4Snat) {
+                self.replies(service.mode, &path, address, &what);
+            }
+        }
+    }
+
+    /// What `l4-nat` and `l4-snat` ask beyond a way to the real server: one back through the datapath.
+    fn replies(&mut self, mode: Mode, path: &str, address: IpAddr, what: &str) {
+        if mode == Mode::L4Nat && !self.is_attached(address) {
+            let message = format!("{what} ({address}) is on no subnet of this machine");
+            self.report(Code::NatServerNotAttached, path, message)
                 .label("its replies must come back through the balancer")
                 .help("see that the routers on the way send them here, or use mode: l4-snat");
-            }
+        } else if let Some(device) = self.only_unlisted(address) {
+            let message = format!("{what} ({address}) is in the subnet of {device}, which is not in node.interfaces");
+            self.report(Code::InterfaceWithoutXdp, path, message)
+                .label("its replies arrive there and are not brought back to clients")
+                .help(format!("add {{device: {device}}} to node.interfaces"));
         }
     }
 
