@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_core::config::diagnostic::{Code, render};
-use lb_core::config::model::Config;
+use lb_core::config::model::{Config, Mode};
 use lb_core::config::{HostAddress, HostFacts, Source, check_against_host, effective, load, parse_local_ports};
 use lb_core::tables::unsupported;
 
@@ -156,6 +156,21 @@ fn the_example_of_the_readme_is_valid_and_runs() {
     assert_eq!(examples.len(), 1, "README.md has one configuration");
     let config = right(Source { path: "README.md".into(), text: examples[0].into() });
     assert_eq!(unsupported(&config), Vec::<String>::new());
+}
+
+/// Each block is one virtual service.
+#[test]
+fn the_examples_of_the_modes_are_valid_and_run() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/modes.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(text, _)| text));
+    let mut modes = Vec::new();
+    for block in blocks {
+        let text = format!("version: 1\nnode: {{interfaces: [{{device: eth0}}]}}\nvirtual_services:\n{block}");
+        let config = right(Source { path: "modes.md".into(), text });
+        assert_eq!(unsupported(&config), Vec::<String>::new());
+        modes.extend(config.virtual_services.iter().map(|service| service.mode));
+    }
+    assert_eq!(modes, [Mode::L4Dr, Mode::L4Nat, Mode::L4Snat]);
 }
 
 #[test]
