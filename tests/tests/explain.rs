@@ -50,7 +50,7 @@ impl Told {
     }
 }
 
-fn explain(balancer: &Balancer<'_>, client: impl ToString, vip: SocketAddr, more: &[&str]) -> Result<Told> {
+fn explain(balancer: &Balancer<'_>, client: &dyn ToString, vip: SocketAddr, more: &[&str]) -> Result<Told> {
     let (client, vip) = (client.to_string(), vip.to_string());
     let arguments = [&["explain", &client, &vip], more].concat();
     let text = balancer.lbctl(&arguments)?.success()?.stdout;
@@ -76,7 +76,7 @@ fn a_new_client_goes_where_it_was_said_and_asking_takes_no_turn() -> Result<()> 
         let balancer = Balancer::start(lab, &site.balancer, DUAL_STACK)?;
         let mut seen = std::collections::BTreeSet::new();
         for client in site.client_addresses() {
-            let told = explain(&balancer, client, at(MEDIA_VIP, ECHO_PORT), &[])?;
+            let told = explain(&balancer, &client, at(MEDIA_VIP, ECHO_PORT), &[])?;
             let mut flow = connect(&site, client)?;
             let server = flow.ask(ANSWER)?.server;
             told.ensure("scheduled", Some(&server), &["weighted round robin: it is the turn of", "by eth0"])?;
@@ -90,18 +90,18 @@ fn a_new_client_goes_where_it_was_said_and_asking_takes_no_turn() -> Result<()> 
         // A datagram from a port that is known before it is sent.
         let udp = UdpClient::new(&site.client, at(site.client.v4(), 0), at(MEDIA_VIP, ECHO_PORT))?;
         let address = udp.address()?;
-        let told = explain(&balancer, address, at(MEDIA_VIP, ECHO_PORT), &["--protocol", "udp"])?;
+        let told = explain(&balancer, &address, at(MEDIA_VIP, ECHO_PORT), &["--protocol", "udp"])?;
         let server = udp.ask(1, ANSWER)?.server;
         told.ensure("scheduled", Some(&server), &["50002/udp is virtual service four"])?;
-        let told = explain(&balancer, address, at(MEDIA_VIP, ECHO_PORT), &["--protocol", "udp"])?;
+        let told = explain(&balancer, &address, at(MEDIA_VIP, ECHO_PORT), &["--protocol", "udp"])?;
         told.ensure("pending", Some(&server), &["one packet seen", "its packets go there"])?;
 
-        let told = explain(&balancer, "fd00:94::77", at(MEDIA_VIP_V6, ECHO_PORT), &[])?;
+        let told = explain(&balancer, &"fd00:94::77", at(MEDIA_VIP_V6, ECHO_PORT), &[])?;
         assert_eq!((&told.json["virtual_service"], &told.json["reason"]), (&"six".into(), &"scheduled".into()));
 
-        let told = explain(&balancer, site.client.v4(), at(MEDIA_VIP, 81), &[])?;
+        let told = explain(&balancer, &site.client.v4(), at(MEDIA_VIP, 81), &[])?;
         told.ensure("no-service", None, &["on this VIP there are four (TCPUDP 554,50000-65535)"])?;
-        let told = explain(&balancer, site.client.v4(), "192.168.94.9:80".parse()?, &[])?;
+        let told = explain(&balancer, &site.client.v4(), "192.168.94.9:80".parse()?, &[])?;
         told.ensure("not-vip", None, &["192.168.94.9 is no VIP; there are 192.168.94.110 and fd00:94::110"])
     })
 }
@@ -120,7 +120,7 @@ fn flows_clients_orders_and_failures_are_told_as_they_are() -> Result<()> {
         let clients = site.client_addresses();
         let (old, new) = (clients[0], clients[1]);
 
-        let told = explain(&balancer, old, vip, &[])?;
+        let told = explain(&balancer, &old, vip, &[])?;
         let mut flow = connect(&site, old)?;
         let home = flow.ask(ANSWER)?.server;
         told.ensure(
@@ -134,28 +134,28 @@ fn flows_clients_orders_and_failures_are_told_as_they_are() -> Result<()> {
         )?;
         let other = if home == "HT1" { "HT2" } else { "HT1" };
         let from = flow.address()?;
-        let told = explain(&balancer, from, vip, &[])?;
+        let told = explain(&balancer, &from, vip, &[])?;
         told.ensure("established", Some(&home), &["established, opened ", "nobody else is asked"])?;
         // Another port of the client.
-        let told = explain(&balancer, old, vip, &[])?;
+        let told = explain(&balancer, &old, vip, &[])?;
         told.ensure("persistent", Some(&home), &[&format!("{old} was with {home} "), "and stays there for another "])?;
 
         balancer.lbctl(&["drain", &format!("traffic/{home}")])?.success()?;
-        let told = explain(&balancer, old, vip, &[])?;
+        let told = explain(&balancer, &old, vip, &[])?;
         told.ensure("persistent", Some(&home), &["it is drained, and keeps those whom it has"])?;
-        let told = explain(&balancer, new, vip, &[])?;
+        let told = explain(&balancer, &new, vip, &[])?;
         told.ensure("scheduled", Some(other), &[&format!("{home} is not asked: it is drained by ")])?;
         assert_eq!(connect(&site, new)?.ask(ANSWER)?.server, other);
 
         balancer.lbctl(&["halt", &format!("traffic/{home}")])?.success()?;
-        let told = explain(&balancer, from, vip, &[])?;
+        let told = explain(&balancer, &from, vip, &[])?;
         told.ensure("scheduled", Some(other), &[&format!("it is void: {home} is halted by "), "so it is placed anew"])?;
-        let told = explain(&balancer, old, vip, &[])?;
+        let told = explain(&balancer, &old, vip, &[])?;
         told.ensure("scheduled", Some(other), &[&format!("{old} was with {home} ")])?;
 
         servers.retain(|(name, ..)| name != other);
         wait_until("nobody is left, and each says why", NOTICED, || {
-            let told = explain(&balancer, new, vip, &[])?;
+            let told = explain(&balancer, &new, vip, &[])?;
             told.ensure(
                 "no-server",
                 None,
