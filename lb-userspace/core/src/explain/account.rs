@@ -35,8 +35,10 @@ pub(super) struct Account<'a> {
 pub(super) struct Named<'a> {
     pub(super) name: String,
     pub(super) address: Option<IpAddr>,
-    /// `None`: the fallback server, or one that is gone.
+    /// `None`: the overview has none of the fallback server, of a removed service, and of one that is gone.
     pub(super) row: Option<&'a RealServer>,
+    pub(super) is_fallback: bool,
+    pub(super) is_leaving: bool,
 }
 
 impl<'a> Account<'a> {
@@ -64,13 +66,15 @@ impl<'a> Account<'a> {
             let is_fallback = key.server == FALLBACK && !self.rows.iter().any(|row| row.name == FALLBACK);
             let name = if is_fallback { "the fallback server".to_owned() } else { key.server.clone() };
             let row = self.rows.iter().find(|row| row.name == key.server && !row.leaving);
-            return Named { name, address, row };
+            return Named { name, address, row, is_fallback, is_leaving: false };
         }
         if let Some((identity, _)) = wanted.leaving.iter().find(|(_, known)| **known == id) {
             let row = self.rows.iter().find(|row| row.leaving && row.name == identity.server);
-            return Named { name: identity.server.clone(), address: Some(identity.address), row };
+            let (name, address) = (identity.server.clone(), Some(identity.address));
+            return Named { name, address, row, is_fallback: false, is_leaving: true };
         }
-        Named { name: format!("a server that is gone (number {id})"), address: None, row: None }
+        let name = format!("a server that is gone (number {id})");
+        Named { name, address: None, row: None, is_fallback: false, is_leaving: false }
     }
 
     /// Servers that were looked at as this, each once.

@@ -4,7 +4,7 @@ use lb_common::abi::{Explanation, Role};
 use lb_common::datapath::{Kind, Reason};
 
 use super::account::{Account, Named};
-use super::phrase::{shortened, span};
+use super::phrase::{shortened, span, state};
 use super::serves;
 use crate::config::model::{Mode, Protocol, VirtualService};
 use crate::view::{self, Step, StepKind, Transport};
@@ -120,9 +120,11 @@ impl Account<'_> {
 
     fn no_way(&self) -> String {
         let of_flow = || self.looked_at(Role::Flow).into_iter().next();
-        let server = self.looked_at(Role::Chosen).into_iter().next().or_else(of_flow);
-        let name = server.map_or_else(|| "its real server".to_owned(), |of| self.named(of.server).name);
-        format!("it is dropped ({}): the way to {name} is not known", Reason::NextHopUnknown.name())
+        let server = self.looked_at(Role::Chosen).into_iter().next().or_else(of_flow).map(|of| self.named(of.server));
+        let why =
+            server.as_ref().and_then(|of| of.row).map_or_else(String::new, |row| format!("; it is {}", state(row)));
+        let name = server.map_or_else(|| "its real server".to_owned(), |of| of.name);
+        format!("it is dropped ({}): the way to {name} is not known{why}", Reason::NextHopUnknown.name())
     }
 
     fn delivered(&self, server: &Named<'_>) -> String {
@@ -138,8 +140,8 @@ impl Account<'_> {
             _ => String::new(),
         };
         let why = match server.row {
-            None if server.address.is_some() => "; no real server can take it",
-            Some(row) if row.leaving => "; it is removed from the configuration, and keeps its flows until they end",
+            _ if server.is_fallback => "; no real server can take it",
+            _ if server.is_leaving => "; it is removed from the configuration, and keeps its flows until they end",
             Some(row) if row.state == view::ServerState::Draining => "; it is drained, and keeps those whom it has",
             Some(row) if row.backup && self.found.has(Explanation::PLACED) => "; a backup, as no other can be had",
             _ => "",

@@ -12,6 +12,7 @@ use lb_core::explain::{ask, explained};
 use lb_core::view::{CounterAction, ExplainQuery, Explained, Order, Transport};
 
 use super::product::{Product, Talk};
+use super::site::Way;
 
 /// A service of each kind; `more` are further lines of the first.
 fn site(more: &str) -> String {
@@ -252,6 +253,25 @@ fn a_server_that_was_removed_keeps_its_flow_and_says_so() {
         site("").lines().find(|line| line.contains(&format!("{{name: {server},"))).expect("it is there").to_owned();
     product.reload(&site("").replacen(&format!("{line}\n"), "", 1));
     expect("leaving", &product.ask("198.51.100.7:40000", "10.0.0.100:80", None));
+
+    let (web, syslog) = (site("").find("  - name: web"), site("").find("  - name: syslog"));
+    let mut without = site("");
+    without.replace_range(web.expect("it is there")..syslog.expect("it is there"), "");
+    product.reload(&without);
+    let told = product.ask("198.51.100.7:40000", "10.0.0.100:80", None);
+    assert_eq!(told.real_server, Some(server));
+    expect("service-removed", &told);
+}
+
+#[test]
+fn a_flow_whose_server_cannot_be_reached_names_it() {
+    let mut product = Product::new(&site(""));
+    let server = product.open(talk(40_000));
+    assert_eq!(server, "s1");
+    product.site.lead("10.0.0.1", Way::NoRoute);
+    product.write();
+    expect("no-way", &product.ask_and_open("198.51.100.7:40000", "10.0.0.100:80"));
+    expect("no-way-others", &product.ask_and_open("198.51.100.7:40001", "10.0.0.100:80"));
 }
 
 #[test]
