@@ -2,20 +2,23 @@
 
 #[path = "netlink/namespace.rs"]
 mod namespace;
+#[path = "probes/refusals.rs"]
+mod refusals;
 #[path = "probes/segment.rs"]
 mod segment;
 #[path = "probes/tap.rs"]
 mod tap;
+#[path = "probes/vlans.rs"]
+mod vlans;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb_core::config::model::Protocol;
-use lb_userspace::doctor::probe::{Acceptance, ComesBack, Device, Path, ProbeError, accepts, comes_back, who_answers};
+use lb_userspace::doctor::probe::{Acceptance, ComesBack, Path, ProbeError, accepts, comes_back, who_answers};
 use namespace::Namespace;
 use segment::{Host, PATIENCE, Segment};
-use tap::{Tap, wire};
 use tokio::net::{TcpListener, UdpSocket};
 
 const PORT: u16 = 80;
@@ -305,77 +308,6 @@ fn answers_come_back_where_this_machine_is_the_gateway() {
     drop(router);
 }
 
-const UNTAGGED: &[u8] = &[];
-const ONE_TAG: &[u8] = &[0x81, 0x00, 0, 100];
-const TWO_TAGS: &[u8] = &[0x88, 0xa8, 0, 200, 0x81, 0x00, 0x01, 0x2c];
-/// VLAN 0: a priority, and no VLAN (IEEE 802.1Q).
-const PRIORITY_TAG: &[u8] = &[0x81, 0x00, 0xa0, 0];
-
-/// A balancer and a real server at the ends of a wire. The server has the VIP, knows the balancer's MAC, and
-/// has it as its gateway.
-fn tap_pair() -> (Host, Tap, Host, Tap) {
-    let (balancer, server) = (Host { namespace: Namespace::new() }, Host { namespace: Namespace::new() });
-    let (balancer_tap, server_tap) = (Tap::new(&balancer.namespace), Tap::new(&server.namespace));
-    let mac = balancer.mac().map(|byte| format!("{byte:02x}")).join(":");
-    for (Addresses { balancer, server: address, vip, .. }, prefix, flag) in families()
-        .into_iter()
-        .zip([(24, ""), (64, "nodad")])
-        .map(|(addresses, (prefix, flag))| (addresses, prefix, flag))
-    {
-        server.namespace.ip(&format!("addr add {address}/{prefix} dev eth0 {flag}"));
-        server.namespace.ip(&format!("neigh add {balancer} lladdr {mac} dev eth0 nud permanent"));
-        server.namespace.ip(&format!("route add default via {balancer}"));
-        server.add(vip, "lo");
-    }
-    (balancer, balancer_tap, server, server_tap)
-}
-
-#[test]
-fn probes_go_and_come_in_vlans() {
-    let (balancer, balancer_tap, server, server_tap) = tap_pair();
-    while_served(&server, &balancer, || async {
-        for (outer, inner, tags) in [(100, 0, ONE_TAG), (200, 300, TWO_TAGS)] {
-            let path = balancer.tagged_path_to(&server, outer, inner);
-            let other_path = balancer.tagged_path_to(&server, outer + 1, inner);
-            let probes = async {
-                for Addresses { balancer, server, vip, far_away } in families() {
-                    let ask = |path| accepts(path, vip, PORT, Protocol::TcpUdp, balancer, WAIT);
-                    becomes("accepts", Acceptance::Answered, || ask(&path)).await;
-                    assert_eq!(ask(&other_path).await.unwrap(), Acceptance::Silent, "in another VLAN");
-                    let back = || comes_back(&path, server, Some(PORT), Protocol::Tcp, far_away, WAIT);
-                    becomes("comes back", ComesBack::Here, back).await;
-                }
-            };
-            tokio::select! {
-                () = probes => {}
-                () = wire((&balancer_tap, tags), (&server_tap, tags)) => {}
-            }
-        }
-    });
-}
-
-#[test]
-fn an_answer_in_a_vlan_is_none_on_the_device_under_it() {
-    let (balancer, balancer_tap, server, server_tap) = tap_pair();
-    let device = balancer.device("eth0");
-    balancer.namespace.run(|| async {
-        for (gives, expected) in
-            [(UNTAGGED, vec![server.mac()]), (ONE_TAG, vec![]), (TWO_TAGS, vec![]), (PRIORITY_TAG, vec![server.mac()])]
-        {
-            let probes = async {
-                for Addresses { balancer, server, .. } in families() {
-                    let ask = || who_answers(&device, server, Some(balancer), WAIT);
-                    becomes(&format!("{server} in {gives:02x?}"), expected.clone(), ask).await;
-                }
-            };
-            tokio::select! {
-                () = probes => {}
-                () = wire((&balancer_tap, UNTAGGED), (&server_tap, gives)) => {}
-            }
-        }
-    });
-}
-
 #[test]
 fn a_hundred_probes_at_the_same_time_are_all_answered() {
     const SERVERS: u8 = 100;
@@ -406,42 +338,4 @@ fn a_hundred_probes_at_the_same_time_are_all_answered() {
         }
         println!("{SERVERS} answers of ARP, with a wait of {wait:?}, took {:?}", begin.elapsed());
     });
-}
-
-#[test]
-fn what_cannot_be_asked_is_a_sentence() {
-    let (_segment, balancer, server) = pair();
-    let path = balancer.path_to(&server);
-    let [v4, v6] = families();
-    let gone = Path { device: Device { ifindex: 9999, ..path.device.clone() }, ..path.clone() };
-    let told = |path: &Path, from| {
-        balancer.namespace.run(|| async move {
-            let errors = [
-                who_answers(&path.device, v4.vip, Some(from), WAIT).await.unwrap_err(),
-                accepts(path, v4.vip, PORT, Protocol::Tcp, from, WAIT).await.unwrap_err(),
-                comes_back(path, v4.vip, None, Protocol::Tcp, from, WAIT).await.unwrap_err(),
-            ];
-            errors.map(|error| error.to_string())
-        })
-    };
-    let expected = "the interface eth0 is gone: `ip link` lists those that are there";
-    assert_eq!(told(&gone, v4.balancer), [expected; 3]);
-    let expected = "192.0.2.9 cannot be asked from 2001:db8::1: one is an IPv4 address, the other an IPv6 address";
-    assert_eq!(told(&path, v6.balancer), [expected; 3]);
-    balancer.namespace.ip("link set eth0 down");
-    let expected = "the interface eth0 is down: `ip link set eth0 up` starts it";
-    assert_eq!(told(&path, v4.balancer), [expected; 3]);
-}
-
-#[test]
-fn without_the_privilege_the_need_is_told() {
-    let (_segment, balancer, _server) = pair();
-    let device = balancer.device("eth0");
-    let error = balancer.namespace.run(|| async {
-        // SAFETY: plain numbers; the system call (unlike libc's wrapper) changes this thread only, which ends here.
-        let changed = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
-        assert_eq!(changed, 0);
-        who_answers(&device, ip("192.0.2.9"), None, WAIT).await.unwrap_err()
-    });
-    assert_eq!(error.to_string(), "probing the network takes the capability CAP_NET_RAW: run this as root");
 }
