@@ -4,6 +4,8 @@
 mod host;
 #[path = "netlink/lab.rs"]
 mod lab;
+#[path = "netlink/namespace.rs"]
+mod namespace;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
