@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod explain;
+mod functions;
 mod log;
 mod packet;
 mod tables;

@@ -4,6 +4,8 @@
 mod host;
 #[path = "netlink/lab.rs"]
 mod lab;
+#[path = "netlink/namespace.rs"]
+mod namespace;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -28,6 +30,7 @@ fn peer_hop(lab: &Lab) -> NextHop {
         inner_vlan: 0,
         gateway: None,
         on_link: true,
+        source: None,
     }
 }
 

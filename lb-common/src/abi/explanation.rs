@@ -3,7 +3,7 @@
 //! Written by one run of that program, read by whoever asked for it. It is no table: nothing is
 //! looked up in it, and nothing outlives the daemon.
 
-use super::{Flow, Persistence, Plain, ServerId, ServiceId, Ticks};
+use super::{Address, Flow, Persistence, Plain, Reply, ServerId, ServiceId, Ticks};
 
 /// Servers that are noted of one packet: its flow's, its records', those that the scheduler looked
 /// at, and the one that it was given.
@@ -19,6 +19,10 @@ pub struct Explanation {
     pub confirmed: Persistence,
     /// The record of a client of whom one packet was seen, with [`Self::NEW_CLIENT`].
     pub new_client: Persistence,
+    /// What the packets of a real server become, with [`Self::REPLY`].
+    pub reply: Reply,
+    /// The address that the real server sees, with [`Self::SOURCE`].
+    pub source: Address,
     /// When this was.
     pub now: Ticks,
     /// The service, with [`Self::SERVICE`].
@@ -37,8 +41,10 @@ pub struct Explanation {
     pub role: u8,
     /// Zero.
     pub spare8: u8,
+    /// The port that the real server would see of a new flow, with [`Self::BOUND`]; host order.
+    pub source_port: u16,
     /// Zero.
-    pub spare16: u16,
+    pub spare32: u32,
     /// Servers in the order in which they were looked at.
     pub servers: [Considered; MAX_CONSIDERED],
 }
@@ -58,10 +64,14 @@ impl Explanation {
     pub const TURN: u32 = 1 << 5;
     /// The packet was placed, because no flow says where it goes.
     pub const PLACED: u32 = 1 << 6;
-    /// It would be remembered.
-    pub const TRACKED: u32 = 1 << 7;
     /// It was given to a server.
-    pub const DELIVERED: u32 = 1 << 8;
+    pub const DELIVERED: u32 = 1 << 7;
+    /// It comes from a real server, or a flow of the same ends at the real server is known.
+    pub const REPLY: u32 = 1 << 8;
+    /// The balancer's own address stands in the place of the client's.
+    pub const SOURCE: u32 = 1 << 9;
+    /// A translated flow was begun.
+    pub const BOUND: u32 = 1 << 10;
 
     /// Whether this was found.
     #[must_use]
@@ -121,7 +131,7 @@ pub enum Role {
     NewClient = 3,
     /// The schedule names it.
     Candidate = 4,
-    /// The packet was placed there.
+    /// The packet is placed there.
     Chosen = 5,
 }
 
@@ -143,7 +153,10 @@ impl Role {
 
 const _: () = {
     assert!(size_of::<Considered>() == 8 + 6 * 4 + 4 + 4);
-    assert!(size_of::<Explanation>() == 32 + 16 + 16 + 8 * 4 + MAX_CONSIDERED * size_of::<Considered>());
+    assert!(
+        size_of::<Explanation>()
+            == 32 + 16 + 16 + size_of::<Reply>() + 16 + 9 * 4 + MAX_CONSIDERED * size_of::<Considered>()
+    );
 };
 
 impl Plain for Considered {}

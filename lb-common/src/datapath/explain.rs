@@ -3,12 +3,14 @@
 //! In: a made-up packet, and tables that are only read. Out: the verdict, and an [`Explanation`].
 //! Absent: any change of a table. It is the very decision of [`forward`], over [`Explaining`].
 
-use super::select::{Arrival, Placement, place};
-use super::{Entry, Full, Packet, Reason, Tables, Verdict, forward};
+use super::{
+    Binding, Entry, Full, Job, Next, Packet, Reason, Refusal, Tables, Tags, Verdict, bind, decide, forward, open,
+    outbound, outbound_error, restore, restore_error,
+};
 use crate::abi::{
-    Admission, Considered, Explanation, Flow, FlowKey, Fragment, FragmentKey, MAX_CONSIDERED, Persistence,
-    PersistenceKey, PortRanges, PortRangesKey, Role, Server, ServerId, ServerState, Service, ServiceId, ServicePortKey,
-    Settings, Ticks,
+    Address, Admission, Considered, Explanation, Flow, FlowKey, Fragment, FragmentKey, MAX_CONSIDERED, Persistence,
+    PersistenceKey, PortRanges, PortRangesKey, Reply, Role, Server, ServerId, ServerState, Service, ServiceId,
+    ServicePortKey, Settings, Ticks,
 };
 
 /// Tables of which it can be asked what they would do.
@@ -16,9 +18,9 @@ pub trait Peek: Tables + Sized {
     /// The turn that [`Tables::next_turn`] would give, which is not taken.
     fn turn(&self, service: ServiceId) -> u32;
 
-    /// [`Tables::place`] for the tables that explain.
-    fn place_explained<N: Notes>(explaining: &Explaining<'_, Self, N>, key: &FlowKey, arrival: Arrival) -> Placement {
-        place(explaining, key, arrival)
+    /// [`Part::run`], in whatever way suits the machine that runs it.
+    fn part<P: Packet, N: Notes>(explaining: &Explaining<'_, Self, N>, part: Part, packet: &mut P) -> Next {
+        part.run(explaining, packet)
     }
 }
 
@@ -26,6 +28,47 @@ pub trait Peek: Tables + Sized {
 pub trait Notes {
     /// Writes some of it.
     fn note(&self, write: impl FnOnce(&mut Explanation));
+
+    /// The job of a packet that is explained. Not to be asked for twice at a time.
+    fn job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R>;
+}
+
+/// A part of the decision that the kernel program may have as a function of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// [`decide`].
+    Decide,
+    /// [`open`].
+    Open,
+    /// [`bind`].
+    Bind,
+    /// [`outbound`].
+    Outbound,
+    /// [`outbound_error`].
+    OutboundError,
+    /// [`restore`].
+    Restore,
+    /// [`restore_error`].
+    RestoreError,
+}
+
+impl Part {
+    /// What comes next; after the last part, the end.
+    #[inline(always)]
+    pub fn run<P: Packet, T: Peek, N: Notes>(self, tables: &Explaining<'_, T, N>, packet: &mut P) -> Next {
+        match self {
+            Self::Decide => decide(packet, tables),
+            Self::Open => open(packet, tables),
+            Self::Bind => match bind(packet, tables) {
+                Ok(()) => Next::Outbound,
+                Err(reason) => Next::End(Verdict::drop(reason)),
+            },
+            Self::Outbound => Next::End(outbound(packet, tables)),
+            Self::OutboundError => Next::End(outbound_error(packet, tables)),
+            Self::Restore => Next::End(restore(packet, tables)),
+            Self::RestoreError => Next::End(restore_error(packet, tables)),
+        }
+    }
 }
 
 /// Tables that are read and not changed, and that note what was read.
@@ -51,6 +94,16 @@ impl<'t, T: Peek, N: Notes> Explaining<'t, T, N> {
             notes.reason = verdict.reason as u32;
         });
         verdict
+    }
+
+    /// Runs a part that comes to an end.
+    #[inline(always)]
+    fn end<P: Packet>(&self, part: Part, packet: &mut P) -> Verdict {
+        match T::part(self, part, packet) {
+            Next::End(verdict) => verdict,
+            // These parts know no other.
+            _ => Verdict::drop(Reason::NoServer),
+        }
     }
 
     /// Notes that something is there, and as what the server will be looked at that it names.
@@ -85,19 +138,67 @@ impl<V, E: Entry<V>> Entry<V> for Unchanged<E> {
     }
 
     #[inline(always)]
+    fn with<R>(&self, look: impl FnOnce(&V) -> R) -> R {
+        self.0.with(look)
+    }
+
+    #[inline(always)]
     fn update(&self, _change: impl FnOnce(&mut V)) {}
 }
 
 impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
     type Flow = Unchanged<T::Flow>;
+    type Reply = Unchanged<T::Reply>;
     type Persistence = Unchanged<T::Persistence>;
 
     #[inline(always)]
-    fn place(&self, key: &FlowKey, arrival: Arrival) -> Placement {
-        let placement = T::place_explained(self, key, arrival);
-        let tracked = if placement.tracked { Explanation::TRACKED } else { 0 };
-        self.found(Explanation::PLACED | tracked, Role::Chosen, |_| {});
-        placement
+    fn decide<P: Packet>(&self, packet: &mut P) -> Next {
+        T::part(self, Part::Decide, packet)
+    }
+
+    #[inline(always)]
+    fn open<P: Packet>(&self, packet: &mut P) -> Next {
+        self.notes.note(|notes| notes.found |= Explanation::PLACED);
+        T::part(self, Part::Open, packet)
+    }
+
+    #[inline(always)]
+    fn bind<P: Packet>(&self, packet: &mut P) -> Result<(), Reason> {
+        match T::part(self, Part::Bind, packet) {
+            Next::End(verdict) => Err(verdict.reason),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn outbound<P: Packet>(&self, packet: &mut P) -> Verdict {
+        self.end(Part::Outbound, packet)
+    }
+
+    #[inline(always)]
+    fn outbound_error<P: Packet>(&self, packet: &mut P) -> Verdict {
+        self.end(Part::OutboundError, packet)
+    }
+
+    #[inline(always)]
+    fn restore<P: Packet>(&self, packet: &mut P) -> Verdict {
+        self.end(Part::Restore, packet)
+    }
+
+    #[inline(always)]
+    fn restore_error<P: Packet>(&self, packet: &mut P) -> Verdict {
+        self.end(Part::RestoreError, packet)
+    }
+
+    /// It changes the entry of the replies, and nothing about this packet.
+    #[inline(always)]
+    fn follow<P: Packet>(&self, _packet: &P, _key: &FlowKey, _to: (ServerId, Binding), _tags: Tags, _fin: bool) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        self.notes.job(work)
     }
 
     #[inline(always)]
@@ -116,6 +217,11 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
     }
 
     #[inline(always)]
+    fn reply_filter(&self, word: u32) -> u64 {
+        self.tables.reply_filter(word)
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow> {
         let entry = self.tables.flow(key)?;
         self.found(Explanation::FLOW, Role::Flow, |notes| notes.flow = entry.read());
@@ -125,6 +231,11 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
     #[inline(always)]
     fn insert_flow(&self, _key: &FlowKey, _flow: &Flow) -> Result<(), Full> {
         Ok(())
+    }
+
+    #[inline(always)]
+    fn insert_new_flow(&self, key: &FlowKey, _flow: &Flow) -> Result<(), Refusal> {
+        if self.tables.flow(key).is_some() { Err(Refusal::Exists) } else { Ok(()) }
     }
 
     #[inline(always)]
@@ -139,6 +250,49 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
 
     #[inline(always)]
     fn remove_pending_flow(&self, _key: &FlowKey) {}
+
+    #[inline(always)]
+    fn reply(&self, key: &FlowKey) -> Option<Self::Reply> {
+        let entry = self.tables.reply(key)?;
+        self.found(Explanation::REPLY, Role::Flow, |notes| entry.with(|reply| notes.reply = *reply));
+        Some(Unchanged(entry))
+    }
+
+    #[inline(always)]
+    fn insert_reply(&self, key: &FlowKey, _reply: &Reply) -> Result<(), Refusal> {
+        if self.tables.reply(key).is_some() {
+            return Err(Refusal::Exists);
+        }
+        self.notes.note(|notes| {
+            notes.source_port = key.vip_port;
+            notes.found |= Explanation::BOUND;
+        });
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn remove_reply(&self, _key: &FlowKey) {}
+
+    #[inline(always)]
+    fn source(&self, number: u32) -> Option<&Address> {
+        let source = self.tables.source(number)?;
+        self.notes.note(|notes| {
+            notes.source = *source;
+            notes.found |= Explanation::SOURCE;
+        });
+        Some(source)
+    }
+
+    #[inline(always)]
+    fn source_ports(&self, word: u32) -> u64 {
+        self.tables.source_ports(word)
+    }
+
+    /// As if: the bits that are set stay as they are.
+    #[inline(always)]
+    fn claim_source_port(&self, word: u32, _bits: u64) -> u64 {
+        self.tables.source_ports(word)
+    }
 
     #[inline(always)]
     fn service_port(&self, key: &ServicePortKey) -> Option<ServiceId> {
@@ -244,8 +398,11 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
         connections
     }
 
+    /// Whoever is counted is the one.
     #[inline(always)]
-    fn count_connection(&self, _server: ServerId) {}
+    fn count_connection(&self, _server: ServerId) {
+        self.found(0, Role::Chosen, |_| {});
+    }
 
     #[inline(always)]
     fn full(&self, server: ServerId) -> bool {
@@ -262,8 +419,8 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
 
     /// Asked for one more, as if.
     #[inline(always)]
-    fn admission<R>(&self, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
-        self.tables.admission(|admission| {
+    fn admission<R>(&self, service: ServiceId, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
+        self.tables.admission(service, |admission| {
             let mut copy = *admission;
             account(&mut copy)
         })
@@ -275,6 +432,11 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
             notes.server = server;
             notes.found |= Explanation::DELIVERED;
         });
+    }
+
+    #[inline(always)]
+    fn count_reply(&self, server: ServerId, _bytes: u32) {
+        self.notes.note(|notes| notes.server = server);
     }
 
     #[inline(always)]

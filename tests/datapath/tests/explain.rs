@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use lb_common::abi::{
     Address, Admission, Explanation, Flow, FlowKey, Fragment, FragmentKey, Opened, Persistence, PersistenceKey, Plain,
-    PortRanges, PortRangesKey, Scheduler, Server, ServerCounters, ServerState, Service, ServicePortKey, Settings,
-    VerdictCounters,
+    PortRanges, PortRangesKey, Reply, Scheduler, Server, ServerCounters, ServerState, Service, ServicePortKey,
+    Settings, VerdictCounters,
 };
 use lb_common::datapath::{Kind, Reason};
 use lb_common::testing::{MemTables, OTHER_DEVICE, Scenario};
@@ -45,6 +45,18 @@ fn tables() -> MemTables {
     Scenario::new(vip(2), &everything, &TCP_AND_UDP, Scheduler::Maglev, 5).install(&mut tables, 3, 20, 32);
     Scenario::new(vip(3), &[(443, 443)], &TCP_AND_UDP, Scheduler::SourceHash, 4).install(&mut tables, 4, 30, 48);
     Scenario::new(vip(3), &[(104, 104)], &TCP_AND_UDP, Scheduler::Maglev, 0).install(&mut tables, 5, 40, 64);
+
+    // The flows of these are translated, and so are the packets of their servers.
+    Scenario::new(vip(3), &[(554, 554)], &TCP_AND_UDP, Scheduler::WeightedRoundRobin, 2).nat().install(
+        &mut tables,
+        6,
+        50,
+        80,
+    );
+    let source = "192.168.94.40".parse().expect("a literal address");
+    Scenario::new(vip(3), &[(1935, 1935)], &TCP_AND_UDP, Scheduler::WeightedLeastConnection, 3)
+        .source_nat(1, source)
+        .install(&mut tables, 7, 60, 96);
     tables
 }
 
@@ -75,6 +87,10 @@ all_tables! {
     vip_filter: u32 => u64, all;
     flows: FlowKey => Flow, all;
     pending_flows: FlowKey => Flow, all;
+    reply_filter: u32 => u64, all;
+    replies: FlowKey => Reply, all;
+    sources: u32 => Address, all;
+    source_ports: u32 => u64, all;
     service_ports: ServicePortKey => u32, all;
     port_ranges: PortRangesKey => PortRanges, all;
     services: u32 => Service, all;
@@ -142,7 +158,8 @@ fn what_is_explained_is_what_happens_and_no_table_changes() {
         }
         let after = Everything::of(&rig);
         assert_eq!(before.differences(&after), [""; 0], "tables that differ after round {round}");
-        let remembered = [before.flows.len(), before.pending_flows.len(), before.persistence.len()];
+        let remembered =
+            [before.flows.len(), before.pending_flows.len(), before.persistence.len(), before.replies.len()];
         assert!(remembered.iter().all(|entries| *entries > 0), "round {round}: {remembered:?}");
     }
     let expected =

@@ -52,7 +52,8 @@ impl Account<'_> {
         match FlowState::from_u8(flow.state) {
             FlowState::Pending => "placed anew, not answered yet",
             FlowState::Established => "established",
-            FlowState::Closing => "ended by the client",
+            FlowState::HalfClosed => "ended by the client, not yet by the real server",
+            FlowState::Closing => "ended",
         }
     }
 

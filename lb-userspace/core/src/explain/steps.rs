@@ -1,6 +1,8 @@
 //! The steps of an explanation, in the order in which the datapath takes them.
 
-use lb_common::abi::{Explanation, Role};
+use std::net::SocketAddr;
+
+use lb_common::abi::{Address, Explanation, Role};
 use lb_common::datapath::{Kind, Reason};
 
 use super::account::{Account, Named};
@@ -34,7 +36,7 @@ impl Account<'_> {
     }
 
     pub(super) fn client(&self) -> String {
-        std::net::SocketAddr::new(self.query.client.address, self.asked.port).to_string()
+        SocketAddr::new(self.query.client.address, self.asked.port).to_string()
     }
 
     fn service_step(&self) -> String {
@@ -59,6 +61,10 @@ impl Account<'_> {
 
     /// What there is instead.
     fn no_service(&self) -> String {
+        if self.reason == Some(Reason::Reply) {
+            let server = self.named(self.found.server).name;
+            return format!("{} is real server {server}, whose packet answers a flow", self.client());
+        }
         let (vip, target) = (self.query.vip.0, self.target());
         let services = &self.control.config().virtual_services;
         let of_vip: Vec<&VirtualService> = services.iter().filter(|service| service.address == vip.ip()).collect();
@@ -100,6 +106,11 @@ impl Account<'_> {
         };
         if let Some(server) = self.receiver() {
             return vec![self.delivered(&server)];
+        }
+        if reason == Reason::Reply {
+            let reply = &self.found.reply;
+            let (client, vip) = (end(reply.client, reply.client_port), end(reply.vip, reply.vip_port));
+            return vec![format!("it goes back to the client {client} as a packet of {vip}")];
         }
         let because = match reason {
             Reason::NoServer => "no real server can take it",
@@ -146,8 +157,19 @@ impl Account<'_> {
             Some(row) if row.backup && self.found.has(Explanation::PLACED) => "; a backup, as no other can be had",
             _ => "",
         };
-        format!("it goes to {name}{address}{port}{by}{why}")
+        let source = match (self.found.has(Explanation::SOURCE), self.found.has(Explanation::BOUND)) {
+            (true, true) => format!(", which sees it come from {}", end(self.found.source, self.found.source_port)),
+            (true, false) => {
+                format!(", which sees it come from {}", end(self.found.source, self.found.flow.source_port))
+            }
+            (false, _) => String::new(),
+        };
+        format!("it goes to {name}{address}{port}{by}{source}{why}")
     }
+}
+
+fn end(address: Address, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into(), port)
 }
 
 const fn mode(mode: Mode) -> &'static str {
