@@ -96,7 +96,7 @@ fn text(line: &TraceLine, out: &mut impl Write, err: &mut impl Write) -> Result<
         }
         TraceLine::Frame(traced) => return output::text(out, &render::traced(traced, &Local)),
         TraceLine::NotShown { frames } => {
-            note(err, &format!("{} not shown: too many at once", counted(*frames, "frame")))
+            note(err, &format!("{} not shown: too many at once", counted(*frames, "frame")));
         }
         TraceLine::End { frames, not_shown: 0, .. } => note(err, &format!("{} shown", counted(*frames, "frame"))),
         TraceLine::End { frames, not_shown, .. } => {

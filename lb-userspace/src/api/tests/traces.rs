@@ -14,10 +14,13 @@ use crate::api::{ClientError, Request};
 /// Far above what anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What was asked for, and where lines go in.
+type Asked = (TraceRequest, mpsc::Sender<TraceLine>);
+
 /// A control loop that gives lines to whoever asks, and keeps the other end.
 #[derive(Clone, Default)]
 struct Given {
-    ends: Arc<Mutex<Vec<(TraceRequest, mpsc::Sender<TraceLine>)>>>,
+    ends: Arc<Mutex<Vec<Asked>>>,
     came: Arc<Notify>,
 }
 
@@ -37,7 +40,7 @@ impl Given {
         Daemon::with(limits, Script::default(), Box::new(give))
     }
 
-    async fn take(&self) -> (TraceRequest, mpsc::Sender<TraceLine>) {
+    async fn take(&self) -> Asked {
         timeout(PATIENCE, self.came.notified()).await.unwrap();
         self.ends.lock().unwrap().pop().unwrap()
     }

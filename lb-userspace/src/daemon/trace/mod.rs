@@ -32,6 +32,9 @@ const PROBLEM: &str = "the end of a trace";
 
 type Lines = mpsc::Receiver<TraceLine>;
 
+/// The traced program, attached to nothing yet, and what it will tell.
+type Loaded = Box<(Program, dataplane::Trace)>;
+
 /// What the traced program is, and who is told.
 pub(super) struct Tracing {
     client: Network,
@@ -43,7 +46,7 @@ pub(super) struct Tracing {
 
 enum Stage {
     Loading {
-        task: JoinHandle<Result<(Program, dataplane::Trace), Error>>,
+        task: JoinHandle<Result<Loaded, Error>>,
         request: TraceRequest,
         reply: oneshot::Sender<Result<Lines, TraceRefused>>,
     },
@@ -61,7 +64,7 @@ struct Running {
 
 /// Something that happens to a trace.
 pub(super) enum Step {
-    Loaded(Result<(Program, dataplane::Trace), Error>),
+    Loaded(Result<Loaded, Error>),
     Read(Result<Read, JoinError>),
 }
 
@@ -111,7 +114,7 @@ impl Daemon {
             log_verdicts: self.options.log_verdicts,
         };
         let filter = trace::filter(&request.client);
-        let task = tokio::task::spawn_blocking(move || dataplane::Trace::load(&options, &filter));
+        let task = tokio::task::spawn_blocking(move || dataplane::Trace::load(&options, &filter).map(Box::new));
         self.tracing = Some(Tracing {
             client: request.client,
             by: request.by.clone().unwrap_or_else(|| "somebody".to_owned()),
@@ -156,11 +159,11 @@ impl Daemon {
     /// Puts the traced program in place and reads what it tells.
     async fn run_trace(
         &mut self,
-        loaded: Result<(Program, dataplane::Trace), Error>,
+        loaded: Result<Loaded, Error>,
         request: &TraceRequest,
     ) -> Result<(Running, Lines), TraceRefused> {
         let failed = |error: &dyn std::fmt::Display| TraceRefused::Failed(format!("the trace cannot begin: {error}"));
-        let (mut program, trace) = loaded.map_err(|error| failed(&error))?;
+        let (mut program, trace) = *loaded.map_err(|error| failed(&error))?;
         let following = trace.follow().map_err(|error| failed(&error))?;
         let interfaces = self.control.config().node.interfaces.clone();
         let attached = interfaces.iter().try_for_each(|interface| program.attach(&interface.device, interface.xdp));
