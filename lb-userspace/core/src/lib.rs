@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod neighbour;
 pub mod schedule;
 pub mod tables;
+pub mod trace;
 pub mod view;
 pub mod vip;
 pub mod watchdog;

@@ -14,6 +14,7 @@ pub(super) enum Call {
     Events(EventsQuery),
     Metrics,
     Order,
+    Trace,
     Reload,
     Confirm,
     Rollback,
@@ -48,7 +49,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
     let allowed = match path {
         "/v1/status" | "/v1/connections" | "/v1/health" | "/v1/events" | "/v1/config" | "/metrics" => "GET",
         "/v1/persistence" => "GET, DELETE",
-        "/v1/order" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
+        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
     };
     let query = query.unwrap_or_default();
@@ -62,6 +63,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("GET", "/v1/config") => Call::EffectiveConfig,
         ("GET", "/metrics") => Call::Metrics,
         ("POST", "/v1/order") => Call::Order,
+        ("POST", "/v1/trace") => Call::Trace,
         ("POST", "/v1/reload") => Call::Reload,
         ("POST", "/v1/confirm") => Call::Confirm,
         ("POST", "/v1/rollback") => Call::Rollback,

@@ -17,6 +17,7 @@ mod output;
 mod persistence;
 pub mod render;
 mod status;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -63,6 +64,8 @@ pub enum Command {
     Health(health::Args),
     /// List what happened, one sentence each.
     Events(events::Args),
+    /// Show the frames of a client as they come, with what becomes of each and why. Until Ctrl-C.
+    Trace(trace::Args),
     /// Take a real server out of service gently: no new clients, the old ones stay.
     Drain(order::Args),
     /// Take a real server out of service at once: its flows and persistent clients are cut.
@@ -118,6 +121,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
         Command::Health(args) => health::run(args, &client, terminal(), out).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
+        Command::Trace(args) => trace::run(args, &client, out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,

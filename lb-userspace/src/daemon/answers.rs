@@ -59,6 +59,7 @@ impl Daemon {
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
             Request::Order { request, reply } => drop(reply.send(self.order(request))),
+            Request::Trace { request, reply } => self.trace(request, reply),
             Request::Metrics { reply } => self.render_metrics(reply),
             Request::Reload { request, reply } => drop(reply.send(self.reload(request).await)),
             Request::Confirm { reply } => drop(reply.send(self.confirm())),

@@ -16,6 +16,7 @@ mod persistence;
 mod query;
 mod real_server;
 mod status;
+mod trace;
 mod words;
 
 #[cfg(test)]
@@ -35,5 +36,9 @@ pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer};
 pub use status::{
     Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
+};
+pub use trace::{
+    DEFAULT_TRACE_SECONDS, Fragment, Frame, Leaving, MAX_TRACE_SECONDS, TcpFlag, TraceEnd, TraceLine, TraceRequest,
+    TracedFrame,
 };
 pub use words::{CounterAction, FlowState, Method, Mode, Protocol, Scheduler, ServerState, ServiceState, Transport};

@@ -6,6 +6,7 @@ mod requests;
 mod robustness;
 mod routes;
 mod socket;
+mod traces;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server};
+use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server, TraceRefused};
 
 /// A directory of its own for each test, gone on drop.
 pub(crate) struct Directory(PathBuf);
@@ -266,6 +267,7 @@ async fn control(
             Request::Health { reply } => send(reply, health()),
             Request::Events { query, reply } => send(reply, select(&events(), &query)),
             Request::Order { request, reply } => send(reply, order(request)),
+            Request::Trace { reply, .. } => send(reply, Err(TraceRefused::Busy("alice traces 192.0.2.7".into()))),
             Request::Metrics { reply } => send(reply, "# TYPE lb_up gauge\nlb_up 1\n".to_owned()),
             Request::Confirm { reply } => send(reply, waiting(script, "the configuration stays in force")),
             Request::Rollback { reply } => send(reply, waiting(script, "the configuration before is in force again")),

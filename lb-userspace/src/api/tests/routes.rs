@@ -25,6 +25,7 @@ fn every_path_has_its_methods() {
         (Method::GET, "/v1/events", Some("after=3&wait=25"), Call::Events(events)),
         (Method::GET, "/metrics", None, Call::Metrics),
         (Method::POST, "/v1/order", None, Call::Order),
+        (Method::POST, "/v1/trace", None, Call::Trace),
         (Method::POST, "/v1/confirm", None, Call::Confirm),
         (Method::POST, "/v1/rollback", None, Call::Rollback),
     ];

@@ -8,6 +8,7 @@ mod order;
 mod status;
 mod style;
 mod table;
+mod trace;
 mod wrong;
 
 #[cfg(test)]
@@ -20,3 +21,4 @@ pub use listing::{confirmed, connections, persistence, reload, stop, warnings};
 pub use order::{counted, left, order, order_warnings};
 pub use status::{Earlier, status, status_since};
 pub use style::clean_text;
+pub use trace::traced;

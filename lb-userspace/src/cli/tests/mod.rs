@@ -2,6 +2,7 @@
 
 mod following;
 mod orders;
+mod tracing;
 mod typed;
 mod watching;
 
