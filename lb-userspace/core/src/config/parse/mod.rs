@@ -94,7 +94,8 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
     });
     let name = section.name.as_ref().map(|name| name.value.text.clone());
     let metrics_address = section.metrics_address.as_ref().map(|address| address.value.0);
-    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, metrics_address })
+    let source_ports = section.source_ports.value.0;
+    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, source_ports, metrics_address })
 }
 
 impl Defaults {

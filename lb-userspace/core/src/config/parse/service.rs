@@ -7,7 +7,7 @@ use super::settings::{fallback, persistence, timeouts, tls};
 use super::{Defaults, check, family, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{HealthCheck, Mode, Probe, Protocol, VirtualService};
+use crate::config::model::{HealthCheck, Mode, Probe, Protocol, SourceAddress, VirtualService};
 use crate::config::places::{Place, Problem};
 use crate::config::raw::{self, CheckSection};
 use crate::config::values::{Address, Ports, Text};
@@ -39,6 +39,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         first_port,
         protocol: raw.protocol.value,
         mode: mode?,
+        source_address: raw.source_address.as_ref().map_or_else(SourceAddress::default, |at| at.value.0),
+        new_flows_per_second: raw.new_flows_per_second.as_ref().map(|at| at.value.0),
         scheduler: raw.scheduler.value,
         persistence,
         health_check: health_check?,
