@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use lb_core::view::{ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest};
+use lb_core::view::{
+    DoctorQuery, ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest,
+};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
 use super::body;
+use super::lines::Lines;
 use super::peer::Peer;
 use super::request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
 use super::route::{Call, Refusal, route};
@@ -27,6 +30,8 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     /// Places of clients that wait for events.
     pub(super) waiting: Arc<Semaphore>,
+    /// Places of clients that have the network examined.
+    pub(super) examinations: Arc<Semaphore>,
     /// Turns true when the server stops.
     pub(super) closed: watch::Receiver<bool>,
 }
@@ -35,16 +40,17 @@ pub(super) async fn answer(
     request: hyper::Request<Incoming>,
     context: Context,
     peer: Peer,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Either<Full<Bytes>, Lines>>, Infallible> {
     let (head, body) = request.into_parts();
     if head.method != Method::GET {
         info!(method = %head.method, path = head.uri.path(), uid = peer.uid, pid = peer.pid, "asked over the API");
     }
     let response = match route(&head.method, head.uri.path(), head.uri.query()) {
-        Ok(call) => carry_out(call, body, &context, peer).await,
+        Ok(Call::Doctor(query)) => doctor(query, &context).await.map(|response| response.map(Either::Right)),
+        Ok(call) => carry_out(call, body, &context, peer).await.map(|response| response.map(Either::Left)),
         Err(refusal) => Err(refusal),
     };
-    Ok(response.unwrap_or_else(|refusal| refused(&refusal)))
+    Ok(response.unwrap_or_else(|refusal| refused(&refusal).map(Either::Left)))
 }
 
 async fn carry_out(
@@ -68,6 +74,8 @@ async fn carry_out(
             let text = handle.ask(|reply| Request::Metrics { reply }).await?;
             Ok(response(StatusCode::OK, lb_core::metrics::CONTENT_TYPE, text))
         }
+        // Its answer comes in lines, and is made by `doctor`.
+        Call::Doctor(_) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "an examination is answered in lines")),
         Call::Order => Ok(success(&order(body, context, peer).await?)),
         Call::Reload => {
             let request = body::reload(body, limits).await?;
@@ -104,6 +112,20 @@ async fn events(query: EventsQuery, context: &Context) -> Result<Events, Refusal
         answered = handle.ask(|reply| Request::Events { query, reply }) => Ok(answered?),
         _ = closed.wait_for(|closed| *closed) => Err(Unanswered::Stopping.into()),
     }
+}
+
+/// The lines of an examination as they come. It ends when its client leaves, or the server stops.
+async fn doctor(query: DoctorQuery, context: &Context) -> Result<Response<Lines>, Refusal> {
+    let Ok(place) = Arc::clone(&context.examinations).try_acquire_owned() else {
+        let error = "the network is being examined for another client; try again in half a minute";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
+    };
+    let begun = context.handle.ask(|reply| Request::Doctor { service: query.service, reply }).await?;
+    let lines = begun.map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error))?;
+    let mut response = Response::new(Lines::new(lines, place, context.closed.clone()));
+    // https://jsonlines.org/ has no registered type; this is the one in use.
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    Ok(response)
 }
 
 async fn order(body: Incoming, context: &Context, peer: Peer) -> Result<OrderReport, Refusal> {

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, HealthList, InvalidConfiguration,
-    OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, StopReport, StopRequest,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
+    HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery,
+    Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -176,6 +177,19 @@ impl Client {
         parse(&self.ask(Method::GET, &format!("/v1/events?{}", query.encode()), None).await?)
     }
 
+    /// Has the network examined; `told` hears how far it is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn doctor(&self, query: &DoctorQuery, told: impl FnMut(&Progress)) -> Result<Examination, ClientError> {
+        let target = format!("/v1/doctor?{}", query.encode());
+        let examined = async {
+            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+            examine(stream, target, told).await
+        };
+        timeout(self.timeout, examined).await.unwrap_or(Err(ClientError::TimedOut(self.timeout)))
+    }
+
     /// Everything counted, in the text format of Prometheus.
     ///
     /// # Errors
@@ -212,12 +226,7 @@ impl Client {
         };
         let answered = timeout(self.timeout, exchange).await;
         let (status, body) = answered.unwrap_or(Err(ClientError::TimedOut(self.timeout)))?;
-        match status {
-            status if status.is_success() => Ok(body),
-            StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::InvalidConfiguration(parse(&body)?)),
-            StatusCode::SERVICE_UNAVAILABLE => Err(ClientError::Stopping(parse::<ErrorBody>(&body)?.error)),
-            _ => Err(ClientError::Refused(parse::<ErrorBody>(&body)?.error)),
-        }
+        successful(status, body)
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -230,27 +239,77 @@ impl Client {
     }
 }
 
+fn successful(status: StatusCode, body: Bytes) -> Result<Bytes, ClientError> {
+    match status {
+        status if status.is_success() => Ok(body),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::InvalidConfiguration(parse(&body)?)),
+        StatusCode::SERVICE_UNAVAILABLE => Err(ClientError::Stopping(parse::<ErrorBody>(&body)?.error)),
+        _ => Err(ClientError::Refused(parse::<ErrorBody>(&body)?.error)),
+    }
+}
+
 async fn exchange(
     stream: UnixStream,
     method: Method,
     target: &str,
     body: Option<Vec<u8>>,
 ) -> Result<(StatusCode, Bytes), ClientError> {
-    let broken = |error: hyper::Error| ClientError::Broken(error.into());
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // RFC 9112 §3.2: HTTP/1.1 requests carry a Host, and here no name would mean more than another.
-    let request = Request::builder().method(method).uri(target).header(HOST, "lbd");
-    let request: Result<Request<Full<Bytes>>, _> = match body {
-        Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::from(body)),
-        None => request.body(Full::default()),
-    };
-    let request = request.map_err(|error| ClientError::Broken(error.into()))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
+    with_response(stream, request(method, target, body)?, async |response| {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
         Ok((status, body.to_bytes()))
+    })
+    .await
+}
+
+/// Reads lines as they come, up to the result.
+async fn examine(
+    stream: UnixStream,
+    target: String,
+    mut told: impl FnMut(&Progress),
+) -> Result<Examination, ClientError> {
+    with_response(stream, request(Method::GET, &target, None)?, async move |response| {
+        let status = response.status();
+        let mut body = Limited::new(response.into_body(), ANSWER_BYTES);
+        if !status.is_success() {
+            let body = body.collect().await.map_err(ClientError::Broken)?;
+            let broken = || ClientError::Misunderstood(format!("status {status}"));
+            return Err(successful(status, body.to_bytes()).err().unwrap_or_else(broken));
+        }
+        let mut begun = Vec::new();
+        while let Some(frame) = body.frame().await {
+            begun.extend_from_slice(&frame.map_err(ClientError::Broken)?.into_data().unwrap_or_default());
+            while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = begun.drain(..=end).collect();
+                match parse(&line)? {
+                    DoctorLine::Progress(progress) => told(&progress),
+                    DoctorLine::Result(examination) => return Ok(examination),
+                }
+            }
+        }
+        Err(ClientError::Stopping("the examination ended early, because lbd is stopping".to_owned()))
+    })
+    .await
+}
+
+fn request(method: Method, target: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, ClientError> {
+    // RFC 9112 §3.2: HTTP/1.1 requests carry a Host, and here no name would mean more than another.
+    let request = Request::builder().method(method).uri(target).header(HOST, "lbd");
+    let request = match body {
+        Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::from(body)),
+        None => request.body(Full::default()),
     };
+    request.map_err(|error| ClientError::Broken(error.into()))
+}
+
+async fn with_response<T>(
+    stream: UnixStream,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let broken = |error: hyper::Error| ClientError::Broken(error.into());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async { read(sender.send_request(request).await.map_err(broken)?).await };
     // The connection moves the bytes and must be polled beside the exchange. It may end first, with
     // the answer already read; what it ended of, the exchange hears as well.
     tokio::pin!(answer);

@@ -5,14 +5,14 @@
 //! holds a place it does not use.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,6 +42,14 @@ pub(crate) trait Listener: Send + Sync {
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
+/// The body of an answer, whole or as it comes.
+pub(crate) trait Answered:
+    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static
+{
+}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static> Answered for B {}
+
 /// Answers clients until `stop` completes; then the listener goes, requests in hand are answered, and
 /// this returns, at the latest after [`Limits::stop`]. `service_of` makes what answers a connection.
 pub(crate) async fn attend<L, S>(
@@ -51,7 +59,7 @@ pub(crate) async fn attend<L, S>(
     service_of: impl Fn(&L::Stream) -> S,
 ) where
     L: Listener,
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible> + Send + 'static,
+    S: HttpService<Incoming, ResBody: Answered, Error = Infallible> + Send + 'static,
     S::Future: Send,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -97,7 +105,7 @@ async fn accept<L: Listener>(listener: &L, places: &Arc<Semaphore>) -> (Option<O
 async fn connection<T, S>(stream: T, service: S, limits: Limits, mut closed: watch::Receiver<bool>, name: &str)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+    S: HttpService<Incoming, ResBody: Answered, Error = Infallible>,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -13,13 +13,18 @@ use lb_core::config::effective;
 use lb_core::config::model::Config;
 use lb_core::control::{Measured, Roster, ServerMeasures};
 use lb_core::tables::expiry::elapsed;
-use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
-use tokio::sync::oneshot;
+use lb_core::view::{
+    self, Configuration, Connection, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status,
+};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::{Daemon, End};
 use crate::api::Request;
 use crate::dataplane::Error;
+
+/// Lines of an examination that wait for its client.
+const EXAMINATION_LINES: usize = 64;
 
 impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) -> Option<End> {
@@ -57,6 +62,7 @@ impl Daemon {
                 });
             }
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
+            Request::Doctor { service, reply } => drop(reply.send(self.examination(service.as_deref()))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
             Request::Order { request, reply } => drop(reply.send(self.order(request))),
             Request::Metrics { reply } => self.render_metrics(reply),
@@ -67,6 +73,20 @@ impl Daemon {
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
+    }
+
+    /// Begins an examination of the network, beside the loop.
+    fn examination(&self, service: Option<&str>) -> Result<mpsc::Receiver<DoctorLine>, String> {
+        let mut known = self.control.for_examination();
+        if let Some(name) = service {
+            known.config.virtual_services.retain(|service| service.name == name);
+            if known.config.virtual_services.is_empty() {
+                return Err(format!("there is no virtual service {name}; `lbctl status` lists them"));
+            }
+        }
+        let (lines, receiver) = mpsc::channel(EXAMINATION_LINES);
+        tokio::spawn(crate::doctor::run(known, lines));
+        Ok(receiver)
     }
 
     /// What is to be removed is gone when the client is answered. Should that fail, the client gets

@@ -8,6 +8,7 @@ use lb_common::abi::ServerId;
 use super::Control;
 use super::known::Known;
 use super::leaving::Leaving;
+use crate::doctor;
 use crate::health::State;
 use crate::tables::{Admin, ServerIdentity, ServerKey};
 use crate::view::{self, RealServer, ServerState, VirtualService, service_state};
@@ -31,6 +32,14 @@ pub struct ServerMeasures {
 pub type Measured = BTreeMap<ServerId, ServerMeasures>;
 
 impl Control {
+    /// What an examination of the network begins with.
+    #[must_use]
+    pub fn for_examination(&self) -> doctor::Known {
+        let addresses = self.servers.values().map(Known::address);
+        let hops = addresses.filter_map(|address| Some((address, self.neighbours.status(address)?.clone())));
+        doctor::Known { config: self.config.clone(), hops: hops.collect() }
+    }
+
     /// Services and their servers, in the order of the configuration.
     #[must_use]
     pub fn status(&self, measured: &Measured, now: Instant) -> Vec<VirtualService> {

@@ -7,11 +7,13 @@ use super::facts::{Device, Facts, Known, Machine};
 use super::finding;
 use super::remedy::{remedy, set};
 use super::target::{Target, targets};
-use crate::config::model::Mode;
+use crate::config::model::{Mode, PortRange, SourceAddress};
 use crate::view::{Finding, FindingCode, Place};
 
 const FORWARD_V4: &str = "ipv4/ip_forward";
 const FORWARD_V6: &str = "ipv6/conf/all/forwarding";
+/// Of both families.
+const PORT_RANGE: &str = "ipv4/ip_local_port_range";
 
 /// The settings that [`super::examine`] goes by, as paths below `/proc/sys/net`.
 #[must_use]
@@ -23,7 +25,7 @@ pub fn settings(known: &Known, devices: &[Device]) -> Vec<String> {
         "ipv4/conf/all/send_redirects",
         "ipv4/neigh/default/gc_thresh3",
         "ipv6/neigh/default/gc_thresh3",
-        "ipv4/ip_local_port_range",
+        PORT_RANGE,
     ]
     .map(str::to_owned)
     .into();
@@ -52,6 +54,7 @@ pub(super) fn examine(known: &Known, facts: &Facts, findings: &mut Vec<Finding>)
     findings.extend(forwarding(known, &facts.machine));
     findings.extend(redirects(known, &facts.machine));
     findings.extend(neighbour_table(known, &facts.machine));
+    findings.extend(source_ports(known, &facts.machine));
 }
 
 /// Only what was dropped is told: a strict filter by itself hurts nobody whose routes are symmetric.
@@ -165,4 +168,37 @@ fn neighbour_table(known: &Known, machine: &Machine) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// Where an `l4-snat` service has an address of its own as source, the kernel's connections have another.
+fn source_ports(known: &Known, machine: &Machine) -> Option<Finding> {
+    let shares = |target: &Target<'_>| {
+        target.service.mode == Mode::L4Snat && target.service.source_address == SourceAddress::Auto
+    };
+    let services: BTreeSet<&str> =
+        targets(&known.config).filter(shares).map(|target| target.service.name.as_str()).collect();
+    let (first, last) = machine.settings.range(PORT_RANGE)?;
+    let ours = known.config.node.source_ports;
+    if services.is_empty() || last < ours.first || ours.last < first {
+        return None;
+    }
+    let both = PortRange { first: first.max(ours.first), last: last.min(ours.last) };
+    let mut fix = Vec::new();
+    // The kernel wants a range above the ports that only root may use, and some hundred ports of it.
+    if ours.last < 60_000 {
+        let range = format!("\"{} 60999\"", ours.last.max(32_767) + 1);
+        fix.push(remedy("on this machine", set(&[("net.ipv4.ip_local_port_range", &range)])));
+    }
+    let below = if first > 2_048 { format!("{}-{}", 1_024, first - 1) } else { format!("{}-65535", last.max(1_024)) };
+    fix.push(remedy("or in the configuration, below `node`", [format!("source_ports: {below}")]));
+    Some(finding(
+        FindingCode::SourcePortsOverlap,
+        Place { services: services.into_iter().map(str::to_owned).collect(), ..Place::default() },
+        format!(
+            "the ports {both} are both in node.source_ports ({ours}) and in the kernel's own range ({first}-{last})"
+        ),
+        "A health check or another connection of this machine to a real server may get a port that a client's flow \
+         already has; the answers to the one are then taken for those to the other.",
+        fix,
+    ))
 }

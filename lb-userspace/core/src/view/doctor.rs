@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::query::{self, QueryError};
 use super::words::words;
 
 words! {
@@ -169,6 +170,36 @@ pub struct Progress {
     pub total: u64,
     /// The one that was answered last: `192.168.94.110 to HT1`.
     pub what: String,
+}
+
+/// Which part of the configuration is examined.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DoctorQuery {
+    /// Only this virtual service, and this machine itself.
+    pub service: Option<String>,
+}
+
+impl DoctorQuery {
+    /// The query of `GET /v1/doctor`.
+    ///
+    /// # Errors
+    /// A parameter that it does not have, or one given twice.
+    pub fn parse(text: &str) -> Result<Self, QueryError> {
+        let mut parsed = Self::default();
+        for (name, value) in query::pairs(text)? {
+            match name.as_str() {
+                "service" => parsed.service = Some(value),
+                _ => return Err(QueryError::Unknown { name, known: "service" }),
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// As it is asked for.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        query::encode(&[("service", self.service.clone())])
+    }
 }
 
 /// A line of the answer to `GET /v1/doctor`; the last one is the result.

@@ -27,7 +27,9 @@ pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,
 };
-pub use doctor::{DoctorLine, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy};
+pub use doctor::{
+    DoctorLine, DoctorQuery, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy,
+};
 pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
 pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
