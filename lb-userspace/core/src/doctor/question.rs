@@ -104,7 +104,7 @@ impl Machine {
 /// Each VIP where this machine has it, and where its real servers are. One that is elsewhere is for who has it.
 fn who_answers(known: &Known, machine: &Machine, vips: &[IpAddr]) -> Vec<Question> {
     let mut places = BTreeSet::new();
-    for service in known.config.virtual_services.iter() {
+    for service in &known.config.virtual_services {
         let vip = service.address;
         let Some(holder) = machine.holder(vip) else { continue };
         places.insert((vip, holder.link.ifindex));
