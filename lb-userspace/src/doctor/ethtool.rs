@@ -105,6 +105,6 @@ fn word(words: &[u32], at: usize) -> Option<u32> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let text = CStr::from_bytes_until_nul(bytes).map(CStr::to_bytes).unwrap_or(bytes);
+    let text = CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes);
     String::from_utf8_lossy(text).into_owned()
 }
