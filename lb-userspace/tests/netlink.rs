@@ -2,6 +2,8 @@
 
 #[path = "netlink/lab.rs"]
 mod lab;
+#[path = "netlink/namespace.rs"]
+mod namespace;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
