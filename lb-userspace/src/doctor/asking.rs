@@ -46,22 +46,26 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Asks for the VIP, and where nothing is accepted there, for the server's own address: the difference
+    /// Asks for the VIP, and where no application answers, for the server's own address: the difference
     /// tells, because a firewall or a server that is down treats both alike.
     async fn acceptance(&self, vip: IpAddr, own: IpAddr, protocols: &[Transport]) -> Result<Acceptance, String> {
-        let mut told = Acceptance { vip: Heard::Silent, own: None };
         for protocol in protocols {
-            told.vip = self.accepts(vip, *protocol).await?;
-            if told.vip == Heard::Answered {
-                return Ok(Acceptance { own: None, ..told });
-            }
-            let own = self.accepts(own, *protocol).await?;
-            told.own = Some(own);
-            if told.vip == Heard::Refused || own != Heard::Silent {
-                break;
+            match self.accepts(vip, *protocol).await? {
+                Heard::Silent => {}
+                Heard::Answered => return Ok(Acceptance { vip: Heard::Answered, own: None }),
+                Heard::Refused => {
+                    let own = Some(self.accepts(own, *protocol).await?);
+                    return Ok(Acceptance { vip: Heard::Refused, own });
+                }
             }
         }
-        Ok(told)
+        for protocol in protocols {
+            let own = self.accepts(own, *protocol).await?;
+            if own != Heard::Silent {
+                return Ok(Acceptance { vip: Heard::Silent, own: Some(own) });
+            }
+        }
+        Ok(Acceptance { vip: Heard::Silent, own: Some(Heard::Silent) })
     }
 
     async fn came_back(&self, server: IpAddr, protocol: Transport) -> Result<Answer, String> {

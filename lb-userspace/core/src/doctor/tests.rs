@@ -262,6 +262,17 @@ fn a_vip_is_not_accepted_only_where_the_servers_own_address_is() {
 }
 
 #[test]
+fn a_tcp_port_tells_nothing_of_the_application_of_a_udp_service() {
+    let examination = Site::of(DR).examined(|question| match question {
+        Question::Accepts { server, .. } if server.service == "media" => {
+            Some(Answer::Acceptance(Acceptance { vip: Heard::Refused, own: Some(Heard::Answered) }))
+        }
+        _ => None,
+    });
+    assert_eq!(examination.findings, []);
+}
+
+#[test]
 fn a_gateway_is_blamed_only_when_the_server_answers_at_all() {
     for (by_us, answers, expected, untold) in
         [(true, true, &[][..], 0), (false, true, &["nat-gateway", "nat-gateway"][..], 0), (false, false, &[][..], 2)]

@@ -7,7 +7,7 @@ use super::finding;
 use super::question::Question;
 use super::remedy::{hold_quietly, mac_text, remedy, whole};
 use super::target::targets;
-use crate::config::model::{Mode, VirtualService};
+use crate::config::model::{Mode, Protocol, VirtualService};
 use crate::tables::ServerKey;
 use crate::view::{Finding, FindingCode, Place, Transport};
 
@@ -110,15 +110,16 @@ fn accepted(
              have the address drops them, or sends them back.",
             hold_quietly(server, vip),
         )),
-        (Heard::Refused, Heard::Answered) => Some(finding(
+        // What TCP says of a port tells nothing of a service on UDP.
+        (Heard::Refused, Heard::Answered) if !is_udp(known, key) => Some(finding(
             FindingCode::VipRefused,
             place,
             format!(
                 "{server} refuses connections to {vip}, {}, and accepts them at its own address {address}",
                 port_text(port)
             ),
-            "The application listens at the server's own address only. In l4-dr clients connect to the VIP; a health \
-             check of the server's own address stays green.",
+            "The application listens at the server's own address only, or a firewall there forbids the VIP. In l4-dr \
+             clients connect to the VIP; a health check of the server's own address stays green.",
             vec![remedy(
                 format!("on {server}: let the application listen at every address, or at {vip} too; then look"),
                 [format!("ss -ltn 'sport = :{port}'")],
@@ -126,6 +127,11 @@ fn accepted(
         )),
         _ => None,
     }
+}
+
+fn is_udp(known: &Known, key: &ServerKey) -> bool {
+    let service = known.config.virtual_services.iter().find(|service| service.name == key.service);
+    service.is_some_and(|service| service.protocol == Protocol::Udp)
 }
 
 fn port_text(port: u16) -> String {
