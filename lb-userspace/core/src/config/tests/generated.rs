@@ -110,7 +110,7 @@ fn real_server(mode: Mode) -> BoxedStrategy<RealServer> {
         .prop_map(move |((port, weight, a, b, backup), tls, redirect, health_check)| RealServer {
             name: String::new(),
             address: IpAddr::from([0, 0, 0, 0]),
-            port: port.filter(|_| mode != Mode::L4Dr),
+            port: port.filter(|_| !matches!(mode, Mode::L4Dr | Mode::L4Nat)),
             weight,
             min_connections: a.min(b),
             max_connections: a.max(b),
@@ -141,7 +141,7 @@ fn persistence(mode: Mode) -> BoxedStrategy<Option<Persistence>> {
 }
 
 fn fallback(mode: Mode) -> BoxedStrategy<Option<Fallback>> {
-    let port = if matches!(mode, Mode::L7Tcp | Mode::L7Http) {
+    let port = if matches!(mode, Mode::L4Snat | Mode::L7Tcp | Mode::L7Http) {
         proptest::option::of(1..=65535u16).boxed()
     } else {
         Just(None).boxed()
@@ -277,6 +277,9 @@ fn number(services: &mut [VirtualService]) {
         let index = u8::try_from(index).unwrap();
         service.address = IpAddr::from([10, 0, 0, index + 1]);
         service.name = format!("{}{index}", service.name);
+        if let Some(Fallback::Server { address, .. }) = &mut service.fallback {
+            *address = IpAddr::from([10, 9, 9, index + 1]);
+        }
         for (at, server) in service.real_servers.iter_mut().enumerate() {
             server.address = IpAddr::from([10, 1, index, u8::try_from(at).unwrap() + 1]);
             server.name = format!("server {at}");
