@@ -14,6 +14,7 @@ use serde_json::Value;
 
 const DUAL_STACK: &str = include_str!("../data/dual_stack.yaml");
 const TWO_ARM: &str = include_str!("../data/two_arm.yaml");
+const THROUGH: &str = include_str!("../data/through.yaml");
 /// Long enough for a changed route or link to be noticed.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -336,6 +337,97 @@ fn packets_that_the_reverse_path_filter_drops_are_found_while_they_come() -> Res
         });
         pinging.kill();
         seen?.type_on("rp-filter", "on this machine", &site.balancer)?;
+        Ok(())
+    })
+}
+
+/// Clients at the balancer's `eth1`, real servers at its `eth0`, which are routed by it.
+struct Through {
+    balancer: Host,
+    servers: Vec<Host>,
+}
+
+fn through(lab: &Lab) -> Result<Through> {
+    let (front, back) = (lab.network()?, lab.network()?);
+    let mut balancer = lab.host_on("lb1", &back, &["192.168.94.40/24", "fd00:94::40/64"])?;
+    balancer.attach(&front, "eth1", &["10.20.90.40/24", "fd00:90::40/64"])?;
+    balancer.set("ipv4/ip_forward", "1")?;
+    balancer.set("ipv6/conf/all/forwarding", "1")?;
+    let mut servers = Vec::new();
+    for (name, last) in [("HT1", 115), ("HT2", 116)] {
+        let addresses = [format!("192.168.94.{last}/24"), format!("fd00:94::{last}/64")];
+        let server = lab.host_on(name, &back, &addresses.each_ref().map(String::as_str))?;
+        server.ip(&["route", "add", "default", "via", "192.168.94.40"])?;
+        server.ip(&["-6", "route", "add", "default", "via", "fd00:94::40"])?;
+        servers.push(server);
+    }
+    Ok(Through { balancer, servers })
+}
+
+#[test]
+fn a_server_with_another_gateway_is_found_in_both_families_and_mended() -> Result<()> {
+    in_lab("doc-gw", |lab| {
+        let Through { balancer: host, servers } = through(lab)?;
+        let balancer = Balancer::start(lab, &host, THROUGH)?;
+        // Three VIPs at two interfaces each (those of IPv4 and IPv6 alike), and four real servers of l4-nat.
+        assert_eq!(found(&balancer, &[])?.0["asked"], 10);
+
+        let server = &servers[1];
+        server.ip(&["route", "replace", "default", "via", "192.168.94.1"])?;
+        server.ip(&["-6", "route", "replace", "default", "via", "fd00:94::1"])?;
+        found(&balancer, &["nat-gateway HT2 -", "nat-gateway HT2 -"])?;
+        for service in ["four", "six"] {
+            Examined::of(&balancer, &[service])?.type_on("nat-gateway", "on HT2 (Linux)", server)?;
+        }
+        found(&balancer, &[])?;
+        // A gateway that is a gateway, and not the balancer.
+        server.ip(&["route", "del", "default"])?;
+        let examined = found(&balancer, &["nat-gateway HT2 -"])?;
+        assert_eq!(examined.finding("nat-gateway")?["services"], serde_json::json!(["four"]));
+        Ok(())
+    })
+}
+
+#[test]
+fn settings_of_this_machine_that_are_in_the_way_are_found_and_mended() -> Result<()> {
+    in_lab("doc-set", |lab| {
+        let Through { balancer: host, .. } = through(lab)?;
+        let balancer = Balancer::start(lab, &host, THROUGH)?;
+
+        host.set("ipv4/ip_forward", "0")?;
+        let examined = found(&balancer, &["ip-forward - -"])?;
+        examined.type_on("ip-forward", "on this machine", &host)?;
+        found(&balancer, &[])?;
+
+        host.ip(&["link", "set", "eth0", "mtu", "1400"])?;
+        let examined = found(&balancer, &["mtu-mismatch - eth0"])?;
+        assert_eq!(examined.finding("mtu-mismatch")?["services"], serde_json::json!(["four", "six", "hidden"]));
+        examined.type_on(
+            "mtu-mismatch",
+            "on this machine, if the network of the real servers takes such packets",
+            &host,
+        )?;
+        found(&balancer, &[])?;
+
+        host.set("ipv4/ip_local_port_range", "10000 20000")?;
+        let examined = found(&balancer, &["source-ports-overlap - -"])?;
+        assert_eq!(examined.finding("source-ports-overlap")?["services"], serde_json::json!(["hidden"]));
+        examined.type_on("source-ports-overlap", "on this machine", &host)?;
+        found(&balancer, &[])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn redirects_are_found_where_clients_and_servers_are_at_one_interface() -> Result<()> {
+    in_lab("doc-icmp", |lab| {
+        let Through { balancer: host, .. } = through(lab)?;
+        let one_arm = THROUGH.replace("10.20.90.", "192.168.94.").replace("fd00:90:", "fd00:94:");
+        let balancer = Balancer::start(lab, &host, &one_arm)?;
+        let examined = found(&balancer, &["icmp-redirects - eth0"])?;
+        assert_eq!(examined.finding("icmp-redirects")?["services"], serde_json::json!(["four"]));
+        examined.type_on("icmp-redirects", "on this machine", &host)?;
+        found(&balancer, &[])?;
         Ok(())
     })
 }

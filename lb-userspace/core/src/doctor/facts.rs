@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::question::Question;
-use crate::config::model::Config;
+use crate::config::model::{Config, PortRange};
+use crate::config::parse_local_ports;
 use crate::neighbour::{Link, RouteAnswer, Status};
 use crate::vip::Present;
 
@@ -70,9 +71,8 @@ impl Settings {
 
     /// The setting as a range of ports.
     #[must_use]
-    pub fn range(&self, path: &str) -> Option<(u16, u16)> {
-        let mut words = self.0.get(path)?.split_whitespace();
-        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    pub fn range(&self, path: &str) -> Option<PortRange> {
+        parse_local_ports(self.0.get(path)?)
     }
 }
 

@@ -7,7 +7,8 @@ use super::facts::{Device, Facts, Known, Machine};
 use super::finding;
 use super::remedy::{remedy, set};
 use super::target::{Target, targets};
-use crate::config::model::{Mode, PortRange, SourceAddress};
+use crate::config::HostFacts;
+use crate::config::model::{Mode, Node, PortRange, SourceAddress};
 use crate::view::{Finding, FindingCode, Place};
 
 const FORWARD_V4: &str = "ipv4/ip_forward";
@@ -170,35 +171,47 @@ fn neighbour_table(known: &Known, machine: &Machine) -> Vec<Finding> {
     found
 }
 
-/// Where an `l4-snat` service has an address of its own as source, the kernel's connections have another.
+/// A VIP is never the source of the kernel's own connections: it is brought up so that none prefers it.
 fn source_ports(known: &Known, machine: &Machine) -> Option<Finding> {
     let shares = |target: &Target<'_>| {
-        target.service.mode == Mode::L4Snat && target.service.source_address == SourceAddress::Auto
+        target.service.mode == Mode::L4Snat && target.service.source_address != SourceAddress::Vip
     };
     let services: BTreeSet<&str> =
         targets(&known.config).filter(shares).map(|target| target.service.name.as_str()).collect();
-    let (first, last) = machine.settings.range(PORT_RANGE)?;
-    let ours = known.config.node.source_ports;
-    if services.is_empty() || last < ours.first || ours.last < first {
+    let (ours, kernel) = (known.config.node.source_ports, machine.settings.range(PORT_RANGE)?);
+    if services.is_empty() || !overlap(ours, kernel) {
         return None;
     }
-    let both = PortRange { first: first.max(ours.first), last: last.min(ours.last) };
+    let usual = HostFacts::LOCAL_PORTS;
     let mut fix = Vec::new();
-    // The kernel wants a range above the ports that only root may use, and some hundred ports of it.
-    if ours.last < 60_000 {
-        let range = format!("\"{} 60999\"", ours.last.max(32_767) + 1);
+    if !overlap(ours, usual) {
+        let range = format!("\"{} {}\"", usual.first, usual.last);
         fix.push(remedy("on this machine", set(&[("net.ipv4.ip_local_port_range", &range)])));
     }
-    let below = if first > 2_048 { format!("{}-{}", 1_024, first - 1) } else { format!("{}-65535", last.max(1_024)) };
-    fix.push(remedy("or in the configuration, below `node`", [format!("source_ports: {below}")]));
+    if let Some(free) = beside(kernel) {
+        fix.push(remedy("in the configuration, below `node`", [format!("source_ports: {free}")]));
+    }
     Some(finding(
         FindingCode::SourcePortsOverlap,
         Place { services: services.into_iter().map(str::to_owned).collect(), ..Place::default() },
-        format!(
-            "the ports {both} are both in node.source_ports ({ours}) and in the kernel's own range ({first}-{last})"
-        ),
+        format!("node.source_ports ({ours}) and the kernel's own range of ports ({kernel}) overlap"),
         "A health check or another connection of this machine to a real server may get a port that a client's flow \
          already has; the answers to the one are then taken for those to the other.",
         fix,
     ))
 }
+
+fn overlap(a: PortRange, b: PortRange) -> bool {
+    a.first <= b.last && b.first <= a.last
+}
+
+/// The larger of the two ranges that the kernel leaves, if it is worth something.
+fn beside(kernel: PortRange) -> Option<PortRange> {
+    let below = Node::SOURCE_PORTS.first..=kernel.first.saturating_sub(1);
+    let above = kernel.last.saturating_add(1)..=u16::MAX;
+    let wider = if below.len() >= above.len() { below } else { above };
+    (wider.len() >= SOURCE_PORTS).then(|| PortRange { first: *wider.start(), last: *wider.end() })
+}
+
+/// Fewer ports than this run out at once.
+const SOURCE_PORTS: usize = 1_024;

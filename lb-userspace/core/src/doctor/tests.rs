@@ -452,6 +452,7 @@ fn overlapping_source_ports_are_found_and_what_is_to_be_typed_does_not_overlap()
         ("32767\t60999", &["source-ports-overlap"][..]),
         ("1024\t65535", &["source-ports-overlap"][..]),
         ("500\t1023", &[][..]),
+        ("60999\t1024", &[][..]),
         ("nonsense", &[][..]),
     ] {
         let mut site = Site::of(THROUGH);
