@@ -237,6 +237,14 @@ fn servers_that_cannot_be_reached_are_found() -> Result<()> {
         site.server("HT1").ip(&["link", "set", "eth0", "down"])?;
         let balancer = &Balancer::start(lab, &site.balancer, &echo_port(DUAL_STACK))?;
         found(balancer, &["neighbour-unresolved HT1 eth0", "neighbour-unresolved HT1 eth0"])?;
+        // The loopback has no MAC address.
+        site.balancer.ip(&["route", "add", "192.168.94.115/32", "dev", "lo"])?;
+        wait_until("the route leads to the loopback", SOON, || {
+            let examined = Examined::of(balancer, &["four"])?;
+            ensure!(examined.short() == ["next-hop-unusable HT1 lo"], "{}", examined.0);
+            Ok(())
+        })?;
+        site.balancer.ip(&["route", "del", "192.168.94.115/32", "dev", "lo"])?;
         // The route to the real servers goes, and the VIP stays.
         site.balancer.ip(&["route", "del", "192.168.94.0/24", "dev", "eth0"])?;
         wait_until("there is no route", SOON, || {
@@ -252,6 +260,20 @@ fn servers_that_cannot_be_reached_are_found() -> Result<()> {
             ensure!(examined.short() == ["not-on-link HT1 eth0", "not-on-link HT2 eth0"], "{}", examined.0);
             Ok(())
         })
+    })
+}
+
+#[test]
+fn a_vip_that_could_not_be_brought_up_is_found() -> Result<()> {
+    in_lab("doc-gone", |lab| {
+        let site = deployments::harmonic(lab)?;
+        let _servers = echo_servers(&site, &[MEDIA_VIP, MEDIA_VIP_V6])?;
+        let elsewhere = "address: 192.168.94.110\n    interface: eth9";
+        let yaml = echo_port(DUAL_STACK).replace("address: 192.168.94.110", elsewhere);
+        let balancer = Balancer::start(lab, &site.balancer, &yaml)?;
+        let examined = found(&balancer, &["vip-missing - -"])?;
+        assert_eq!(examined.finding("vip-missing")?["services"], serde_json::json!(["four"]));
+        Ok(())
     })
 }
 

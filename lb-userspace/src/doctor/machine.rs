@@ -16,9 +16,12 @@ pub(super) async fn read(known: &Known) -> Result<Machine, netlink::Error> {
     let devices: Vec<Device> = devices
         .into_iter()
         .map(|(link, mtu, xdp)| {
+            // Of the others nothing is to be told, and there may be thousands.
+            let is_listed = known.config.node.interfaces.iter().any(|interface| interface.device == link.device);
+            let ethtool = ethtool.as_ref().filter(|_| is_listed);
             // Devices without features or driver (a tunnel) refuse to answer.
-            let features = ethtool.as_ref().and_then(|ethtool| ethtool.features(&link.device).ok());
-            let driver = ethtool.as_ref().and_then(|ethtool| ethtool.driver(&link.device).ok());
+            let features = ethtool.and_then(|ethtool| ethtool.features(&link.device).ok());
+            let driver = ethtool.and_then(|ethtool| ethtool.driver(&link.device).ok());
             Device { link, mtu, xdp, driver, features: features.unwrap_or_default() }
         })
         .collect();

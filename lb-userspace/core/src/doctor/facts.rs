@@ -40,9 +40,10 @@ pub struct Device {
     pub mtu: u32,
     /// How XDP is attached.
     pub xdp: Attachment,
-    /// Its driver; `None` where the kernel does not say.
+    /// Its driver; `None` where the kernel does not say, or nobody asked: it is asked of the interfaces of the
+    /// configuration.
     pub driver: Option<String>,
-    /// Features of the device that are on, such as `rx-lro`.
+    /// Features that are on, such as `rx-lro`; asked of the interfaces of the configuration.
     pub features: Vec<String>,
 }
 
