@@ -1,6 +1,6 @@
 //! Answers to the API: the overview, the listings, the orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use lb_common::abi::{
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
-use lb_core::config::model::Config;
+use lb_core::config::model::{Config, Mode};
 use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::tables::ServerKey;
 use lb_core::tables::expiry::elapsed;
 use lb_core::view::{
     self, Configuration, Connection, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status,
@@ -85,7 +86,16 @@ impl Daemon {
             }
         }
         let (lines, receiver) = mpsc::channel(EXAMINATION_LINES);
-        tokio::spawn(crate::doctor::run(known, lines));
+        let names = self.control.wanted().server_numbers.iter().map(|(key, id)| (*id, key.clone())).collect();
+        let tables = std::sync::Arc::clone(&self.tables);
+        tokio::spawn(async move {
+            // Only for l4-nat it says anything, and a million flows take a second.
+            if known.config.virtual_services.iter().any(|service| service.mode == Mode::L4Nat) {
+                let heard = tokio::task::spawn_blocking(move || heard(&tables, &names)).await;
+                known.heard = heard.unwrap_or_default();
+            }
+            crate::doctor::run(known, lines).await;
+        });
         Ok(receiver)
     }
 
@@ -324,6 +334,20 @@ impl Lister {
     fn seconds(&self, ticks: Ticks) -> u64 {
         (self.tick * ticks).as_secs()
     }
+}
+
+/// Servers with a TCP flow whose client has answered them.
+fn heard(tables: &crate::dataplane::Tables, names: &BTreeMap<ServerId, ServerKey>) -> BTreeSet<ServerKey> {
+    let mut heard = BTreeSet::new();
+    let walked = tables.for_each_flow(|key, flow| {
+        if key.protocol == protocol::TCP && FlowState::from_u8(flow.state) == FlowState::Established {
+            heard.extend(names.get(&flow.server).cloned());
+        }
+    });
+    if let Err(error) = walked {
+        warn!(%error, "the flows could not be looked through for an examination");
+    }
+    heard
 }
 
 fn node_name(config: &Config) -> String {

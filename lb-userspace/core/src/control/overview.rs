@@ -1,6 +1,6 @@
 //! The overview of services and servers: configuration, states and measures in one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lb_common::abi::ServerId;
@@ -32,12 +32,12 @@ pub struct ServerMeasures {
 pub type Measured = BTreeMap<ServerId, ServerMeasures>;
 
 impl Control {
-    /// What an examination of the network begins with.
+    /// What an examination of the network begins with; which real servers clients hear is in the tables.
     #[must_use]
     pub fn for_examination(&self) -> doctor::Known {
         let addresses = self.servers.values().map(Known::address);
         let hops = addresses.filter_map(|address| Some((address, self.neighbours.status(address)?.clone())));
-        doctor::Known { config: self.config.clone(), hops: hops.collect() }
+        doctor::Known { config: self.config.clone(), hops: hops.collect(), heard: BTreeSet::new() }
     }
 
     /// Services and their servers, in the order of the configuration.

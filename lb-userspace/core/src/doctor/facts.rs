@@ -1,12 +1,13 @@
 //! What an examination goes by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::question::Question;
 use crate::config::model::{Config, PortRange};
 use crate::config::parse_local_ports;
 use crate::neighbour::{Link, RouteAnswer, Status};
+use crate::tables::ServerKey;
 use crate::vip::Present;
 
 /// What the daemon knows without asking anybody.
@@ -16,6 +17,8 @@ pub struct Known {
     pub config: Config,
     /// The next hop of each real server, as far as it is known.
     pub hops: BTreeMap<IpAddr, Status>,
+    /// Real servers that clients hear: they have a TCP flow whose client has answered them.
+    pub heard: BTreeSet<ServerKey>,
 }
 
 /// What the kernel says of this machine.

@@ -2,16 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::facts::{Answer, Facts, Known};
+use super::facts::{Answer, Asked, Facts, Known};
 use super::finding;
 use super::question::Question;
 use super::remedy::remedy;
 use crate::view::{Finding, FindingCode, Place};
 
-pub(super) fn examine(_known: &Known, facts: &Facts, findings: &mut Vec<Finding>) {
+pub(super) fn examine(known: &Known, facts: &Facts, findings: &mut Vec<Finding>) {
     for asked in &facts.asked {
         let Question::ComesBack { server, address, source, .. } = &asked.question else { continue };
-        if asked.answer != (Answer::CameBack { by_us: false, answers: true }) {
+        if !is_elsewhere(asked) || known.heard.contains(server) {
             continue;
         }
         let name = &server.server;
@@ -32,6 +32,27 @@ pub(super) fn examine(_known: &Known, facts: &Facts, findings: &mut Vec<Finding>
             ],
         ));
     }
+}
+
+/// Answers that seem to go elsewhere while clients get them: the gateway was changed a moment ago, or a firewall
+/// of the real server knows its clients and no others.
+pub(super) fn untold(known: &Known, facts: &Facts) -> Vec<String> {
+    let contradicted = facts.asked.iter().filter(|asked| {
+        let Question::ComesBack { server, .. } = &asked.question else { return false };
+        is_elsewhere(asked) && known.heard.contains(server)
+    });
+    let sentence = |asked: &Asked| {
+        format!(
+            "{}: clients have flows that work, and an address far away hears nothing; if new clients fail, look at its \
+             gateway, else its firewall lets in its clients only",
+            asked.question.subject()
+        )
+    };
+    contradicted.map(sentence).collect()
+}
+
+fn is_elsewhere(asked: &Asked) -> bool {
+    asked.answer == Answer::CameBack { by_us: false, answers: true }
 }
 
 fn linux(balancer: IpAddr) -> [String; 1] {

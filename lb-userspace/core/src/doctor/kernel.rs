@@ -189,7 +189,8 @@ fn source_ports(known: &Known, machine: &Machine) -> Option<Finding> {
         fix.push(remedy("on this machine", set(&[("net.ipv4.ip_local_port_range", &range)])));
     }
     if let Some(free) = beside(kernel) {
-        fix.push(remedy("in the configuration, below `node`", [format!("source_ports: {free}")]));
+        let or = if fix.is_empty() { "" } else { "or " };
+        fix.push(remedy(format!("{or}in the configuration, below `node`"), [format!("source_ports: {free}")]));
     }
     Some(finding(
         FindingCode::SourcePortsOverlap,

@@ -34,6 +34,7 @@ pub fn examine(known: &Known, facts: &Facts) -> Examination {
     kernel::examine(known, facts, &mut findings);
     let mut untold = facts.untold.clone();
     untold.extend(facts.asked.iter().filter_map(Asked::untold));
+    untold.extend(gateway::untold(known, facts));
     untold.dedup();
     Examination { findings: merged(findings), untold, asked: facts.asked.len() as u64 }
 }

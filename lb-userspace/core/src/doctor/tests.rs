@@ -63,7 +63,8 @@ struct Site {
 impl Site {
     fn of(yaml: &str) -> Self {
         let loaded = load(&[Source { path: "lb.yaml".to_owned(), text: yaml.to_owned() }], &|_| None).unwrap();
-        let known = Known { config: loaded.config, hops: std::collections::BTreeMap::new() };
+        let hops = std::collections::BTreeMap::new();
+        let known = Known { config: loaded.config, hops, heard: std::collections::BTreeSet::new() };
         let mut site = Self { known, facts: Facts::default() };
         for (ifindex, name) in [(2, "eth0"), (3, "eth1")] {
             site.facts.machine.devices.push(device(ifindex, name));
@@ -285,6 +286,19 @@ fn a_gateway_is_blamed_only_when_the_server_answers_at_all() {
 }
 
 #[test]
+fn a_gateway_is_not_blamed_while_clients_hear_the_server() {
+    let mut site = Site::of(THROUGH);
+    site.known.heard.insert(crate::tables::ServerKey { service: "nat".to_owned(), server: "A".to_owned() });
+    let examination = site.examined(|question| {
+        matches!(question, Question::ComesBack { .. }).then_some(Answer::CameBack { by_us: false, answers: true })
+    });
+    assert_eq!(codes(&examination), ["nat-gateway"]);
+    assert_eq!(examination.findings[0].place.server.as_deref(), Some("B"));
+    let [untold] = examination.untold.as_slice() else { panic!("{:?}", examination.untold) };
+    assert!(untold.starts_with("whether answers of A of nat come back: "), "{untold}");
+}
+
+#[test]
 fn what_could_not_be_asked_is_said() {
     let examination = Site::of(DR).examined(|_| Some(Answer::Failed("no privilege".to_owned())));
     assert_eq!(examination.findings, []);
@@ -465,7 +479,7 @@ fn overlapping_source_ports_are_found_and_what_is_to_be_typed_does_not_overlap()
     let [finding] = examination.findings.as_slice() else { panic!("{examination:?}") };
     assert_eq!(finding.place.services, ["snat"]);
     assert_eq!(finding.fix[0].commands[0], "sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"");
-    assert_eq!(finding.fix[1].commands, ["source_ports: 1024-9999"]);
+    assert_eq!(finding.fix[1].commands, ["source_ports: 20001-65535"]);
     let mut site = Site::of(DR);
     site.set("ipv4/ip_local_port_range", "1024\t65535");
     assert_eq!(site.found(), [] as [&str; 0], "l4-dr has no source ports");
