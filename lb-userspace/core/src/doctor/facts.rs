@@ -8,6 +8,7 @@ use crate::config::model::{Config, PortRange};
 use crate::config::parse_local_ports;
 use crate::neighbour::{Link, RouteAnswer, Status};
 use crate::tables::ServerKey;
+use crate::view::Network;
 use crate::vip::Present;
 
 /// What the daemon knows without asking anybody.
@@ -184,6 +185,12 @@ impl Machine {
                 && !matches!(present.address, IpAddr::V6(address) if address.is_unicast_link_local())
         };
         self.addresses.iter().find(usable).map(|present| present.address)
+    }
+
+    /// Whether an address is in a subnet of a device.
+    pub(super) fn has_in_subnet(&self, ifindex: u32, address: IpAddr) -> bool {
+        let subnets = self.addresses.iter().filter(|present| present.ifindex == ifindex && present.prefix > 0);
+        subnets.filter(|own| !own.ours).any(|own| Network::new(own.address, own.prefix).contains(address))
     }
 
     /// Whether a MAC is this machine's own.

@@ -101,7 +101,8 @@ impl Machine {
     }
 }
 
-/// Each VIP where this machine has it, and where its real servers are. One that is elsewhere is for who has it.
+/// Each VIP where this machine has it, and where its real servers are, as far as that is in its subnet: in another
+/// nobody asks for it, and a router with proxy ARP answers for whatever it has a route to.
 fn who_answers(known: &Known, machine: &Machine, vips: &[IpAddr]) -> Vec<Question> {
     let mut places = BTreeSet::new();
     for service in &known.config.virtual_services {
@@ -110,7 +111,8 @@ fn who_answers(known: &Known, machine: &Machine, vips: &[IpAddr]) -> Vec<Questio
         places.insert((vip, holder.link.ifindex));
         if is_layer_4(service.mode) {
             let routes = service.real_servers.iter().filter_map(|real| machine.routes.get(&real.address));
-            places.extend(routes.filter(|route| route.gateway.is_none()).map(|route| (vip, route.ifindex)));
+            let beside = routes.filter(|route| route.gateway.is_none() && machine.has_in_subnet(route.ifindex, vip));
+            places.extend(beside.map(|route| (vip, route.ifindex)));
         }
     }
     let asked = places.into_iter().filter_map(|(vip, ifindex)| {

@@ -183,9 +183,7 @@ fn what_is_asked_follows_from_the_mode() {
     let subjects: Vec<String> = questions(&site.known, &site.facts.machine).iter().map(Question::subject).collect();
     let expected = [
         "who answers for 192.0.2.10 on eth0",
-        "who answers for 192.0.2.10 on eth1",
         "who answers for 192.0.2.11 on eth0",
-        "who answers for 192.0.2.11 on eth1",
         "whether answers of A of nat come back",
         "whether answers of B of nat come back",
     ];
@@ -200,6 +198,15 @@ fn what_is_asked_follows_from_the_mode() {
         })
         .collect();
     assert_eq!(ports, [80, 80, 5004]);
+}
+
+#[test]
+fn a_vip_is_asked_about_wherever_its_subnet_is() {
+    let mut site = Site::of(THROUGH);
+    site.facts.machine.addresses.push(Present { ifindex: 3, address: ip("192.0.2.2"), prefix: 24, ours: false });
+    let asked = questions(&site.known, &site.facts.machine);
+    let on_eth1 = |question: &&Question| matches!(question, Question::WhoAnswers { device, .. } if device == "eth1");
+    assert_eq!(asked.iter().filter(on_eth1).count(), 2);
 }
 
 #[test]

@@ -49,7 +49,7 @@ macro_rules! codes {
 codes! {
     VipAnswered = "vip-answered" Problem:
         "A real server answers ARP or neighbour discovery for a VIP.":
-        "The VIP is asked for on its interface and on those of the real servers; the MAC that answers is a real server's.";
+        "The VIP is asked for on its interface, and on those of the real servers that are in its subnet; the MAC that answers is a real server's.";
     VipDuplicate = "vip-duplicate" Problem:
         "Another machine has the address of a VIP.":
         "As above; the MAC that answers is not this machine's, nor a real server's.";
