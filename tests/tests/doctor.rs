@@ -240,6 +240,11 @@ fn servers_that_cannot_be_reached_are_found() -> Result<()> {
         site.server("HT1").ip(&["link", "set", "eth0", "down"])?;
         let balancer = &Balancer::start(lab, &site.balancer, &echo_port(DUAL_STACK))?;
         found(balancer, &["neighbour-unresolved HT1 eth0", "neighbour-unresolved HT1 eth0"])?;
+        // Nobody expects anything of one that is halted: it may be switched off.
+        balancer.lbctl(&["halt", "four/HT1"])?.success()?;
+        balancer.lbctl(&["halt", "six/HT1"])?.success()?;
+        found(balancer, &[])?;
+        balancer.lbctl(&["online", "four/HT1"])?.success()?;
         // The loopback has no MAC address.
         site.balancer.ip(&["route", "add", "192.168.94.115/32", "dev", "lo"])?;
         wait_until("the route leads to the loopback", SOON, || {

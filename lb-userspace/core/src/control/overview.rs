@@ -37,7 +37,13 @@ impl Control {
     pub fn for_examination(&self) -> doctor::Known {
         let addresses = self.servers.values().map(Known::address);
         let hops = addresses.filter_map(|address| Some((address, self.neighbours.status(address)?.clone())));
-        doctor::Known { config: self.config.clone(), hops: hops.collect(), heard: BTreeSet::new() }
+        let halted = self.servers.iter().filter(|(_, known)| known.admin() == Admin::Halted);
+        doctor::Known {
+            config: self.config.clone(),
+            hops: hops.collect(),
+            halted: halted.map(|(key, _)| key.clone()).collect(),
+            heard: BTreeSet::new(),
+        }
     }
 
     /// Services and their servers, in the order of the configuration.

@@ -18,6 +18,8 @@ pub struct Known {
     pub config: Config,
     /// The next hop of each real server, as far as it is known.
     pub hops: BTreeMap<IpAddr, Status>,
+    /// Real servers that an administrator has halted: they may be switched off, and nothing is expected of them.
+    pub halted: BTreeSet<ServerKey>,
     /// Real servers that clients hear: they have a TCP flow whose client has answered them.
     pub heard: BTreeSet<ServerKey>,
 }

@@ -3,13 +3,13 @@
 use super::facts::{Facts, Known};
 use super::finding;
 use super::remedy::remedy;
-use super::target::{Target, targets};
+use super::target::{Target, on_duty};
 use crate::config::model::Mode;
 use crate::neighbour::Problem;
 use crate::view::{Finding, FindingCode, Place, Remedy};
 
 pub(super) fn examine(known: &Known, facts: &Facts, findings: &mut Vec<Finding>) {
-    for target in targets(&known.config) {
+    for target in on_duty(known) {
         let Some(status) = known.hops.get(&target.address) else { continue };
         let found = match (&status.next_hop, &status.doubt) {
             (Err(problem), _) | (Ok(_), Some(problem)) => Some(unreachable(&target, problem)),

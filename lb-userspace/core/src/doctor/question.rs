@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::facts::{Known, Machine};
-use super::target::{Target, is_layer_4, targets};
+use super::target::{Target, is_layer_4, on_duty};
 use crate::config::model::{Mode, Protocol};
 use crate::neighbour::NextHop;
 use crate::tables::ServerKey;
@@ -79,7 +79,7 @@ impl Question {
 pub fn questions(known: &Known, machine: &Machine) -> Vec<Question> {
     let vips: Vec<IpAddr> = known.config.virtual_services.iter().map(|service| service.address).collect();
     let mut questions = who_answers(known, machine, &vips);
-    for target in targets(&known.config) {
+    for target in on_duty(known) {
         let Some(Ok(hop)) = known.hops.get(&target.address).map(|status| &status.next_hop) else { continue };
         let Some(source) = machine.source_to(target.address, &vips) else { continue };
         match target.service.mode {
@@ -127,7 +127,7 @@ fn who_answers(known: &Known, machine: &Machine, vips: &[IpAddr]) -> Vec<Questio
 
 fn accepts(target: &Target<'_>, hop: NextHop, source: IpAddr) -> Question {
     Question::Accepts {
-        server: key(target),
+        server: target.key(),
         address: target.address,
         hop,
         vip: target.service.address,
@@ -143,15 +143,11 @@ fn accepts(target: &Target<'_>, hop: NextHop, source: IpAddr) -> Question {
 
 fn comes_back(target: &Target<'_>, hop: NextHop, source: IpAddr) -> Question {
     Question::ComesBack {
-        server: key(target),
+        server: target.key(),
         address: target.address,
         hop,
         port: target.port.unwrap_or_else(|| target.asked_port()),
         protocol: Transport::Tcp,
         source,
     }
-}
-
-fn key(target: &Target<'_>) -> ServerKey {
-    ServerKey { service: target.service.name.clone(), server: target.name.to_owned() }
 }

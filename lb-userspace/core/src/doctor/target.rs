@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::facts::Known;
 use crate::config::model::{Config, Fallback, Mode, VirtualService};
-use crate::tables::FALLBACK;
+use crate::tables::{FALLBACK, ServerKey};
 
 /// A server of a virtual service.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,11 @@ pub(super) struct Target<'c> {
     pub(super) address: IpAddr,
     /// `None`: the port the client used.
     pub(super) port: Option<u16>,
+}
+
+/// The servers of which something is expected.
+pub(super) fn on_duty(known: &Known) -> impl Iterator<Item = Target<'_>> {
+    targets(&known.config).filter(|target| !known.halted.contains(&target.key()))
 }
 
 /// The servers of the layer 4 services, in the order of the configuration.
@@ -36,6 +42,10 @@ pub(super) fn is_layer_4(mode: Mode) -> bool {
 }
 
 impl Target<'_> {
+    pub(super) fn key(&self) -> ServerKey {
+        ServerKey { service: self.service.name.clone(), server: self.name.to_owned() }
+    }
+
     /// The port that its health check asks, where clients use it too; else the first of the service.
     pub(super) fn asked_port(&self) -> u16 {
         let real = self.service.real_servers.iter().find(|real| real.name == self.name);

@@ -1,5 +1,6 @@
 //! A healthy site, and everything that can be wrong with it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::*;
@@ -64,7 +65,7 @@ impl Site {
     fn of(yaml: &str) -> Self {
         let loaded = load(&[Source { path: "lb.yaml".to_owned(), text: yaml.to_owned() }], &|_| None).unwrap();
         let hops = std::collections::BTreeMap::new();
-        let known = Known { config: loaded.config, hops, heard: std::collections::BTreeSet::new() };
+        let known = Known { config: loaded.config, hops, halted: BTreeSet::new(), heard: BTreeSet::new() };
         let mut site = Self { known, facts: Facts::default() };
         for (ifindex, name) in [(2, "eth0"), (3, "eth1")] {
             site.facts.machine.devices.push(device(ifindex, name));
@@ -337,6 +338,18 @@ fn each_problem_of_a_next_hop_has_its_code() {
         site.status("192.0.2.21").doubt = Some(problem);
         assert_eq!(site.found(), [code]);
     }
+}
+
+#[test]
+fn nothing_is_expected_of_a_server_that_is_halted() {
+    let mut site = Site::of(DR);
+    site.status("192.0.2.21").next_hop = Err(Problem::NoRoute);
+    site.known.halted.insert(crate::tables::ServerKey { service: "web".to_owned(), server: "A".to_owned() });
+    let examination = site.examined(|question| {
+        matches!(question, Question::Accepts { server, .. } if server.service == "web" && server.server == "A")
+            .then(|| Answer::Failed("it was asked".to_owned()))
+    });
+    assert_eq!((examination.findings.as_slice(), examination.untold.as_slice()), (&[][..], &[][..]));
 }
 
 #[test]
