@@ -30,6 +30,7 @@ fn peer_hop(lab: &Lab) -> NextHop {
         inner_vlan: 0,
         gateway: None,
         on_link: true,
+        source: None,
     }
 }
 

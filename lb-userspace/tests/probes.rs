@@ -2,15 +2,22 @@
 
 #[path = "netlink/namespace.rs"]
 mod namespace;
+#[path = "probes/refusals.rs"]
+mod refusals;
 #[path = "probes/segment.rs"]
 mod segment;
+#[path = "probes/tap.rs"]
+mod tap;
+#[path = "probes/vlans.rs"]
+mod vlans;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb_core::config::model::Protocol;
-use lb_userspace::doctor::probe::{Acceptance, ComesBack, Device, Path, ProbeError, accepts, comes_back, who_answers};
+use lb_userspace::doctor::probe::{Acceptance, ComesBack, Path, ProbeError, accepts, comes_back, who_answers};
+use namespace::Namespace;
 use segment::{Host, PATIENCE, Segment};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -217,7 +224,7 @@ fn a_machine_that_passes_the_vip_on_to_its_holder_does_not_accept_it() {
 #[test]
 fn a_machine_that_hands_the_vip_to_a_container_accepts_it() {
     let (_segment, balancer, server) = pair();
-    let container = namespace::Namespace::new();
+    let container = Namespace::new();
     server.set("ipv4/ip_forward", "1");
     server.namespace.ip(&format!("link add inner type veth peer name eth0 netns {}", container.name()));
     let [v4, _] = families();
@@ -331,42 +338,4 @@ fn a_hundred_probes_at_the_same_time_are_all_answered() {
         }
         println!("{SERVERS} answers of ARP, with a wait of {wait:?}, took {:?}", begin.elapsed());
     });
-}
-
-#[test]
-fn what_cannot_be_asked_is_a_sentence() {
-    let (_segment, balancer, server) = pair();
-    let path = balancer.path_to(&server);
-    let [v4, v6] = families();
-    let gone = Path { device: Device { ifindex: 9999, ..path.device.clone() }, ..path.clone() };
-    let told = |path: &Path, from| {
-        balancer.namespace.run(|| async move {
-            let errors = [
-                who_answers(&path.device, v4.vip, Some(from), WAIT).await.unwrap_err(),
-                accepts(path, v4.vip, PORT, Protocol::Tcp, from, WAIT).await.unwrap_err(),
-                comes_back(path, v4.vip, None, Protocol::Tcp, from, WAIT).await.unwrap_err(),
-            ];
-            errors.map(|error| error.to_string())
-        })
-    };
-    let expected = "the interface eth0 is gone: `ip link` lists those that are there";
-    assert_eq!(told(&gone, v4.balancer), [expected; 3]);
-    let expected = "192.0.2.9 cannot be asked from 2001:db8::1: one is an IPv4 address, the other an IPv6 address";
-    assert_eq!(told(&path, v6.balancer), [expected; 3]);
-    balancer.namespace.ip("link set eth0 down");
-    let expected = "the interface eth0 is down: `ip link set eth0 up` starts it";
-    assert_eq!(told(&path, v4.balancer), [expected; 3]);
-}
-
-#[test]
-fn without_the_privilege_the_need_is_told() {
-    let (_segment, balancer, _server) = pair();
-    let device = balancer.device("eth0");
-    let error = balancer.namespace.run(|| async {
-        // SAFETY: plain numbers; the system call (unlike libc's wrapper) changes this thread only, which ends here.
-        let changed = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
-        assert_eq!(changed, 0);
-        who_answers(&device, ip("192.0.2.9"), None, WAIT).await.unwrap_err()
-    });
-    assert_eq!(error.to_string(), "probing the network takes the capability CAP_NET_RAW: run this as root");
 }

@@ -109,6 +109,8 @@ record! {
         flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().flows)),
         /// Flows whose client has not answered yet.
         pending_flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().pending_flows)),
+        /// Flows of l4-nat and l4-snat: they are established flows, too, and each has an entry for its replies.
+        translated_flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().translated_flows)),
         /// Persistence records.
         persistence: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().persistence)),
         /// New flows that one CPU records per second; beyond it l4-dr forwards them without a record, and l4-nat and
@@ -170,7 +172,9 @@ record! {
     FlowTimeoutsSection {
         /// TCP, after the handshake.
         established: default(FlowPeriod, Period(FlowTimeouts::default().established)),
-        /// TCP, after FIN or RST.
+        /// TCP, after FIN from the client alone; in l4-dr, where the real server's packets are not seen, `closing` goes.
+        half_closed: default(FlowPeriod, Period(FlowTimeouts::default().half_closed)),
+        /// TCP, after FIN from both sides, or RST.
         closing: default(FlowPeriod, Period(FlowTimeouts::default().closing)),
         /// TCP before the client's second packet, UDP before the client's second datagram.
         pending: default(FlowPeriod, Period(FlowTimeouts::default().pending)),

@@ -3,18 +3,20 @@
 //! In: frames. Out: the frames that its filter lets through. Absent: what they mean.
 
 use std::io::{self, ErrorKind, Read};
+use std::mem::ManuallyDrop;
 
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 
 use super::{Device, ProbeError};
 use crate::netlink::packet::link_address;
 
-/// The socket, closed when it is dropped.
+/// The socket, closed soon after it is dropped.
 #[derive(Debug)]
 pub(super) struct Line {
-    socket: AsyncFd<Socket>,
+    socket: ManuallyDrop<AsyncFd<Socket>>,
     device: Device,
     to: SockAddr,
 }
@@ -37,7 +39,7 @@ impl Line {
         // SAFETY: the socket owns its descriptor, and is neither replaced nor closed before the `AsyncFd`.
         let registered = unsafe { AsyncFd::register(socket) };
         let socket = registered.map_err(io::Error::from).map_err(failed)?;
-        Ok(Self { socket, device: device.clone(), to })
+        Ok(Self { socket: ManuallyDrop::new(socket), device: device.clone(), to })
     }
 
     /// Hands a frame to the device's queue, when there is room.
@@ -62,6 +64,19 @@ impl Line {
         };
         let length = received.map_err(|error| failure("receive", &self.device, error))?;
         Ok(buffer.get(..length).unwrap_or_default())
+    }
+}
+
+impl Drop for Line {
+    /// To close a packet socket takes the kernel some 15 ms, in which it waits for all CPUs
+    /// (`synchronize_net`). Those of many probes wait together, and no probe waits for them.
+    fn drop(&mut self) {
+        // SAFETY: it is taken here alone, and nothing uses the line after this.
+        let socket = unsafe { ManuallyDrop::take(&mut self.socket) }.into_inner();
+        // Outside a runtime nobody else waits.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(socket));
+        }
     }
 }
 

@@ -122,6 +122,10 @@ pub async fn who_answers(
 /// question is asked twice: with a hop limit that ends at the real server; and, because it may hand packets
 /// on to a container, with one that goes further, of which only answers from its own MAC count.
 ///
+/// The real server has to find `source`, and Linux may ask for its MAC with the VIP as the sender, which a
+/// machine that has the VIP does not answer. It knows it from health checks, or when [`comes_back`] was
+/// asked before with `source`.
+///
 /// # Errors
 /// When nothing could be asked, or too much was heard.
 pub async fn accepts(
@@ -208,9 +212,9 @@ async fn ask<T>(
             line.send(frame).await?;
         }
         let end = begin + wait * round / ROUNDS;
-        // The clock is asked too, because a socket that always has something never lets a timeout end.
-        while Instant::now() < end {
-            let Ok(received) = timeout_at(end, line.receive(&mut buffer)).await else { break };
+        // What has come is read before the clock is asked, so that a busy machine misses nothing; a socket
+        // that always has something comes to its limit.
+        while let Ok(received) = timeout_at(end, line.receive(&mut buffer)).await {
             if let ControlFlow::Break(enough) = heard(received?) {
                 return Ok(Some(enough));
             }
