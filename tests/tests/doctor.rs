@@ -9,12 +9,13 @@ use lb_tests::at;
 use lb_tests::balancer::Balancer;
 use lb_tests::deployments::{self, ECHO_PORT, MEDIA_VIP, MEDIA_VIP_V6, Site, TWO_ARM_VIP};
 use lb_tests::lab::{Host, Lab, in_lab, require, wait_until};
-use lb_tests::software::echo::EchoServer;
+use lb_tests::software::echo::{EchoServer, TcpClient};
 use serde_json::Value;
 
 const DUAL_STACK: &str = include_str!("../data/dual_stack.yaml");
 const TWO_ARM: &str = include_str!("../data/two_arm.yaml");
 const THROUGH: &str = include_str!("../data/through.yaml");
+const ANSWER: Duration = Duration::from_secs(2);
 /// Long enough for a changed route or link to be noticed.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -374,6 +375,7 @@ fn packets_that_the_reverse_path_filter_drops_are_found_while_they_come() -> Res
 /// Clients at the balancer's `eth1`, real servers at its `eth0`, which are routed by it.
 struct Through {
     balancer: Host,
+    client: Host,
     servers: Vec<Host>,
 }
 
@@ -383,6 +385,7 @@ fn through(lab: &Lab) -> Result<Through> {
     balancer.attach(&front, "eth1", &["10.20.90.40/24", "fd00:90::40/64"])?;
     balancer.set("ipv4/ip_forward", "1")?;
     balancer.set("ipv6/conf/all/forwarding", "1")?;
+    let client = lab.host_on("client", &front, &["10.20.90.11/24"])?;
     let mut servers = Vec::new();
     for (name, last) in [("HT1", 115), ("HT2", 116)] {
         let addresses = [format!("192.168.94.{last}/24"), format!("fd00:94::{last}/64")];
@@ -391,13 +394,13 @@ fn through(lab: &Lab) -> Result<Through> {
         server.ip(&["-6", "route", "add", "default", "via", "fd00:94::40"])?;
         servers.push(server);
     }
-    Ok(Through { balancer, servers })
+    Ok(Through { balancer, client, servers })
 }
 
 #[test]
 fn a_server_with_another_gateway_is_found_in_both_families_and_mended() -> Result<()> {
     in_lab("doc-gw", |lab| {
-        let Through { balancer: host, servers } = through(lab)?;
+        let Through { balancer: host, servers, .. } = through(lab)?;
         let balancer = Balancer::start(lab, &host, THROUGH)?;
         // Three VIPs, and four real servers of l4-nat.
         assert_eq!(found(&balancer, &[])?.0["asked"], 7);
@@ -414,6 +417,31 @@ fn a_server_with_another_gateway_is_found_in_both_families_and_mended() -> Resul
         server.ip(&["route", "del", "default"])?;
         let examined = found(&balancer, &["nat-gateway HT2 -"])?;
         assert_eq!(examined.finding("nat-gateway")?["services"], serde_json::json!(["four"]));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_lets_in_its_clients_only_is_not_blamed_while_they_hear_it() -> Result<()> {
+    in_lab("doc-only", |lab| {
+        require("nft", "nftables")?;
+        let Through { balancer: host, client, servers } = through(lab)?;
+        let echo = |server: &Host| EchoServer::tcp(server, at(server.v4(), ECHO_PORT));
+        let _echo = servers.iter().map(echo).collect::<Result<Vec<_>>>()?;
+        let balancer = Balancer::start(lab, &host, THROUGH)?;
+        let vip = "10.20.90.105".parse()?;
+        let mut flow = TcpClient::connect(&client, at(vip, ECHO_PORT), ANSWER)?;
+        let name = flow.ask(ANSWER)?.server;
+        let server = servers.iter().find(|server| server.name() == name).context("a stranger answered")?;
+        server.run(&["nft", "add table inet wall"])?.success()?;
+        let chain = "add chain inet wall in { type filter hook input priority 0; policy accept; }";
+        server.run(&["nft", chain])?.success()?;
+        server.run(&["nft", "add rule inet wall in ip saddr 192.0.2.0/24 drop"])?.success()?;
+        let examined = Examined::of(&balancer, &["four"])?;
+        ensure!(examined.findings().is_empty(), "{}", examined.0);
+        let untold = examined.0["untold"].as_array().context("no list")?;
+        ensure!(untold.len() == 1 && untold[0].as_str().is_some_and(|text| text.contains(&name)), "{untold:?}");
+        assert_eq!(flow.ask(ANSWER)?.server, name, "the flow goes on");
         Ok(())
     })
 }

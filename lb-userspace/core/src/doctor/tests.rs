@@ -164,6 +164,7 @@ fn hop(ifindex: u32, address: IpAddr) -> NextHop {
         outer_vlan: 0,
         inner_vlan: 0,
         gateway: None,
+        source: None,
         on_link: true,
     }
 }
