@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
 pub mod health;
 pub mod metrics;

@@ -9,7 +9,10 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use lb_core::view::{ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest};
+use lb_core::view::{
+    DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest,
+    TraceLine,
+};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
@@ -22,8 +25,8 @@ use super::request::{Handle, OrderRefused, ReloadRefused, Request, TraceRefused,
 use super::route::{Call, Refusal, route};
 use super::server::Limits;
 
-/// Most answers are there at once; the lines of a trace come one by one.
-pub(super) type Answer = Either<Full<Bytes>, Lines>;
+/// Most answers are there at once; the lines of a trace and of an examination come one by one.
+pub(super) type Answer = Either<Full<Bytes>, Either<Lines<TraceLine>, Lines<DoctorLine>>>;
 
 /// What every request is answered with.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     /// Places of clients that wait for events.
     pub(super) waiting: Arc<Semaphore>,
+    /// Places of clients that have the network examined.
+    pub(super) examinations: Arc<Semaphore>,
     /// Turns true when the server stops.
     pub(super) closed: watch::Receiver<bool>,
     /// How much longer than others the connection may take.
@@ -72,6 +77,7 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
         }
         Call::Order => Ok(success(&order(body, context, peer).await?)),
         Call::Trace => trace(body, context, peer).await,
+        Call::Doctor(query) => doctor(query, context).await,
         Call::Reload => {
             let request = body::reload(body, limits).await?;
             let outcome = handle.ask(|reply| Request::Reload { request, reply }).await?;
@@ -132,7 +138,19 @@ async fn trace(body: Incoming, context: &Context, peer: Peer) -> Result<Response
         TraceRefused::Failed(error) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
     })?;
     context.longer.by(longer);
-    Ok(whole(StatusCode::OK, lines::CONTENT_TYPE, Either::Right(Lines(lines))))
+    Ok(whole(StatusCode::OK, lines::CONTENT_TYPE, Either::Right(Either::Left(Lines::new(lines)))))
+}
+
+/// The lines of an examination as they come. It ends when its client leaves, or the server stops.
+async fn doctor(query: DoctorQuery, context: &Context) -> Result<Response<Answer>, Refusal> {
+    let Ok(place) = Arc::clone(&context.examinations).try_acquire_owned() else {
+        let error = "the network is being examined for another client; try again in half a minute";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
+    };
+    let begun = context.handle.ask(|reply| Request::Doctor { service: query.service, reply }).await?;
+    let lines = begun.map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error))?;
+    let lines = Lines::new(lines).until(context.closed.clone(), place);
+    Ok(whole(StatusCode::OK, lines::CONTENT_TYPE, Either::Right(Either::Right(lines))))
 }
 
 fn reloaded<T: Serialize>(outcome: Result<T, ReloadRefused>, failed: StatusCode) -> Result<Response<Answer>, Refusal> {

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, HealthList, InvalidConfiguration,
-    OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, StopReport, StopRequest, TraceRequest,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
+    HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery,
+    Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest, TraceRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -207,6 +208,16 @@ impl Client {
         begun.await.unwrap_or(Err(ClientError::TimedOut(self.timeout)))
     }
 
+    /// Has the network examined; `told` hears how far it is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn doctor(&self, query: &DoctorQuery, told: impl FnMut(&Progress)) -> Result<Examination, ClientError> {
+        let target = format!("/v1/doctor?{}", query.encode());
+        let examined = async { examine(self.connect().await?, target, told).await };
+        timeout(self.timeout, examined).await.unwrap_or(Err(ClientError::TimedOut(self.timeout)))
+    }
+
     /// Everything counted, in the text format of Prometheus.
     ///
     /// # Errors
@@ -263,14 +274,50 @@ async fn exchange(
     target: &str,
     body: Option<Vec<u8>>,
 ) -> Result<(StatusCode, Bytes), ClientError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let request = request_of(method, target, body)?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
+    with_response(stream, request_of(method, target, body)?, async |response| {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
         Ok((status, body.to_bytes()))
-    };
+    })
+    .await
+}
+
+/// Reads lines as they come, up to the result.
+async fn examine(
+    stream: UnixStream,
+    target: String,
+    mut told: impl FnMut(&Progress),
+) -> Result<Examination, ClientError> {
+    with_response(stream, request_of(Method::GET, &target, None)?, async move |response| {
+        let status = response.status();
+        let mut body = Limited::new(response.into_body(), ANSWER_BYTES);
+        if !status.is_success() {
+            let body = body.collect().await.map_err(ClientError::Broken)?;
+            return Err(refused(status, &body.to_bytes()));
+        }
+        let mut begun = Vec::new();
+        while let Some(frame) = body.frame().await {
+            begun.extend_from_slice(&frame.map_err(ClientError::Broken)?.into_data().unwrap_or_default());
+            while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = begun.drain(..=end).collect();
+                match parse(&line)? {
+                    DoctorLine::Progress(progress) => told(&progress),
+                    DoctorLine::Result(examination) => return Ok(examination),
+                }
+            }
+        }
+        Err(ClientError::Stopping("the examination ended early, because lbd is stopping".to_owned()))
+    })
+    .await
+}
+
+async fn with_response<T>(
+    stream: UnixStream,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async { read(sender.send_request(request).await.map_err(broken)?).await };
     // The connection moves the bytes and must be polled beside the exchange. It may end first, with
     // the answer already read; what it ended of, the exchange hears as well.
     tokio::pin!(answer);

@@ -12,6 +12,7 @@
 //! | DELETE | `/v1/persistence` | [`lb_core::view::PersistenceCleared`] |
 //! | GET | `/v1/health` | [`lb_core::view::HealthList`] |
 //! | GET | `/v1/events` | [`lb_core::view::Events`], with `wait` once something matches |
+//! | GET | `/v1/doctor` | lines of JSON as they come, each a [`lb_core::view::DoctorLine`] |
 //! | POST | `/v1/order` | [`lb_core::view::OrderReport`] |
 //! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |
 //! | POST | `/v1/confirm`, `/v1/rollback` | [`lb_core::view::ConfirmReport`]; 409 when nothing waits for it |

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, HealthList, InvalidConfiguration, OrderReport,
-    OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status, TraceLine, TraceRequest,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, HealthList, InvalidConfiguration,
+    OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status, TraceLine,
+    TraceRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +57,13 @@ pub enum Request {
         request: OrderRequest,
         /// Takes what it came to, or why not, in a sentence.
         reply: oneshot::Sender<Result<OrderReport, OrderRefused>>,
+    },
+    /// Examine the live network.
+    Doctor {
+        /// The virtual service; `None`: all of them.
+        service: Option<String>,
+        /// Takes the lines of the examination, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<mpsc::Receiver<DoctorLine>, String>>,
     },
     /// Show everything as Prometheus metrics.
     Metrics {

@@ -30,6 +30,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Of those, connections that may wait for events.
     pub waiting: usize,
+    /// Examinations of the network at a time.
+    pub examinations: usize,
     /// For the control loop to answer, beyond the wait that a request asks for.
     pub reply: Duration,
     /// For a whole connection, the reading of the answer included; a trace has its own length beside it.
@@ -43,6 +45,7 @@ impl Default for Limits {
         Self {
             connections: 64,
             waiting: 32,
+            examinations: 1,
             header_read: Duration::from_secs(5),
             body_read: Duration::from_secs(5),
             body_bytes: 16 * 1024,
@@ -96,8 +99,9 @@ impl Server {
         let Self { socket, limits } = self;
         let handle = Handle::new(requests, limits.reply);
         let waiting = Arc::new(Semaphore::new(limits.waiting));
+        let examinations = Arc::new(Semaphore::new(limits.examinations));
         let (closing, closed) = watch::channel(false);
-        let context = Context { handle, limits, waiting, closed, longer: Longer::default() };
+        let context = Context { handle, limits, waiting, examinations, closed, longer: Longer::default() };
         let service_of = |stream: &UnixStream, longer| {
             let (context, peer) = (Context { longer, ..context.clone() }, Peer::of(stream));
             service_fn(move |request| answer(request, context.clone(), peer))

@@ -8,6 +8,7 @@
 
 mod connections;
 mod control;
+mod doctor;
 mod event;
 mod health;
 mod network;
@@ -26,6 +27,9 @@ pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort
 pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,
+};
+pub use doctor::{
+    DoctorLine, DoctorQuery, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy,
 };
 pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
 pub use health::{Check, HealthList, HealthState, Sample};

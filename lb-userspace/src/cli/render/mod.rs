@@ -1,5 +1,6 @@
 //! What a terminal shows: views in, text out. Pure: width and colour are arguments.
 
+mod doctor;
 mod event;
 mod health;
 mod human;
@@ -14,6 +15,7 @@ mod wrong;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use doctor::{examination, progress};
 pub use event::event;
 pub use health::health;
 pub use human::{age, count, cut_ports};

@@ -1,5 +1,6 @@
 //! `lbctl` as it is typed, against a real API with a control loop that answers from fixtures.
 
+mod examining;
 mod following;
 mod orders;
 mod tracing;
