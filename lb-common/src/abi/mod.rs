@@ -40,6 +40,7 @@ mod explanation;
 mod key;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use entry::{
     Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Reply, Scheduler, Server,
@@ -47,6 +48,7 @@ pub use entry::{
 };
 pub use explanation::{Considered, Explanation, MAX_CONSIDERED, Role};
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
+pub use trace::{TRACE_RING_BYTES, TRACED_BYTES, TRACED_PER_TICK, TraceAccount, TraceAction, TraceEvent, TraceFilter};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises
 /// tables that another version left behind.

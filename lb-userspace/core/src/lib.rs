@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
 pub mod explain;
 pub mod health;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod neighbour;
 pub mod schedule;
 pub mod tables;
+pub mod trace;
 pub mod view;
 pub mod vip;
 pub mod watchdog;

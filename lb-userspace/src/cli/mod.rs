@@ -7,6 +7,7 @@
 mod config;
 mod connections;
 mod control;
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -18,6 +19,7 @@ mod output;
 mod persistence;
 pub mod render;
 mod status;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -64,8 +66,12 @@ pub enum Command {
     Explain(explain::Args),
     /// Show every health check: what it found, how fast, and its last probes.
     Health(health::Args),
+    /// Examine the live network: find what keeps clients from being served, and say what to type.
+    Doctor(doctor::Args),
     /// List what happened, one sentence each.
     Events(events::Args),
+    /// Show the frames of a client as they come, with what becomes of each and why. Until Ctrl-C.
+    Trace(trace::Args),
     /// Take a real server out of service gently: no new clients, the old ones stay.
     Drain(order::Args),
     /// Take a real server out of service at once: its flows and persistent clients are cut.
@@ -121,7 +127,9 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
         Command::Explain(args) => explain::run(args, &client, terminal(), out).await,
         Command::Health(args) => health::run(args, &client, terminal(), out).await,
+        Command::Doctor(args) => doctor::run(args, &client, terminal(), out, err).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
+        Command::Trace(args) => trace::run(args, &client, out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,
