@@ -105,8 +105,9 @@ pub(super) fn learn<P: Packet>(packet: &P, tags: Tags, reply: &mut Reply) {
     reply.ifindex = packet.ingress();
     reply.source_mac = [a[0], a[1], a[2], a[3], b[0], b[1]];
     reply.destination_mac = [b[2], b[3], c[0], c[1], c[2], c[3]];
-    reply.outer_vlan = if tags.count > 0 { tags.outer() & VLAN_MASK } else { 0 };
-    reply.inner_vlan = if tags.count > 1 { tags.inner() & VLAN_MASK } else { 0 };
+    let (outer, inner) = (tags.outer() & VLAN_MASK, tags.inner() & VLAN_MASK);
+    // A tag of VLAN 0 tells the priority and no VLAN (IEEE 802.1Q §9.6): around another tag it is left out.
+    (reply.outer_vlan, reply.inner_vlan) = if outer == 0 { (inner, 0) } else { (outer, inner) };
 }
 
 /// A number that is another one when the frame comes from somewhere else; never 0.
