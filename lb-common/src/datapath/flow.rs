@@ -137,8 +137,9 @@ fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, ent
     }
     if state != flow.state {
         entry.update(|flow| flow.state = state);
-        // Placed anew under its old entry, or translated, the flow never was among the pending ones.
-        if flow.state == FlowState::Pending as u8 {
+        // Placed anew under its old entry, or translated, the flow never was among the pending ones. As
+        // there, a reset or FIN answers nothing.
+        if flow.state == FlowState::Pending as u8 && !transport.closes() {
             select::confirm_client(tables, key, flow);
         }
     }
