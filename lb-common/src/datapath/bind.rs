@@ -83,7 +83,9 @@ fn again<T: Tables>(tables: &T, server: &Server, job: &mut Job) -> bool {
     let Some(entry) = tables.reply(&job.reply_key) else { return false };
     let same = entry.with(|old| {
         job.reply.pool = old.pool;
-        old.client == job.key.client && old.client_port == job.key.client_port && old.server == job.server
+        let same_client = old.client == job.key.client && old.client_port == job.key.client_port;
+        let same_vip = old.vip == job.key.vip && old.vip_port == job.key.vip_port;
+        same_client && same_vip && old.server == job.server
     });
     if same {
         entry.update(|entry| *entry = job.reply);
