@@ -64,12 +64,23 @@ fn bound<P: Packet, T: Tables>(packet: &P, tables: &T, job: &mut Job) -> Result<
         tables.insert_new_flow(&job.key, &flow)
     };
     let Err(refusal) = inserted else { return Ok(()) };
+    if refusal == Refusal::Exists && shares_replies(tables, job) {
+        return Ok(());
+    }
     // The port comes back by the sweep, as after any end.
     tables.remove_reply(&job.reply_key);
     Err(match refusal {
         Refusal::Exists => Reason::NatConflict,
         Refusal::Full => Reason::TranslationTableFull,
     })
+}
+
+/// Whether another CPU has recorded the same flow in the meantime, with the same entry for its replies: to
+/// the same real server, by the client's own address and port.
+#[inline(always)]
+fn shares_replies<T: Tables>(tables: &T, job: &Job) -> bool {
+    let Some(flow) = tables.flow(&job.key) else { return false };
+    job.binding == Binding::NONE && flow.with(|flow| flow.server) == job.server
 }
 
 /// Whether the flow keeps the binding that it had: its replies are still known by it.
