@@ -168,8 +168,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, fin: bool) -> u32 {
-        functions::follow(packet.context(), key, to, tags, fin)
+    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, ended: u32) -> u32 {
+        functions::follow(packet.context(), key, to, tags, ended)
     }
 
     #[inline(always)]

@@ -192,7 +192,14 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
 
     /// It changes the entry of the replies, and nothing about this packet.
     #[inline(always)]
-    fn follow<P: Packet>(&self, _packet: &P, _key: &FlowKey, _to: (ServerId, Binding), _tags: Tags, _fin: bool) -> u32 {
+    fn follow<P: Packet>(
+        &self,
+        _packet: &P,
+        _key: &FlowKey,
+        _to: (ServerId, Binding),
+        _tags: Tags,
+        _ended: u32,
+    ) -> u32 {
         0
     }
 
