@@ -114,7 +114,7 @@ fn source_binding<T: Tables>(tables: &T, server: &Server, job: &mut Job, now: Ti
     job.reply.pool = server.pool + u32::from(job.key.protocol == protocol::UDP);
     job.binding = Binding::new(server.source, 0);
     job.reply_key = reply_key(tables, &job.key, server, job.binding).ok_or(Reason::NoSourceAddress)?;
-    let mut hash = super::select::flow_hash(&job.key);
+    let mut hash = super::hash::flow_hash(&job.key);
     for _ in 0..TRIES {
         let port = source_port::claim(tables, job.reply.pool, settings, hash, now);
         if port == 0 {

@@ -6,7 +6,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "fields are taken out of a number by their width")]
 
-use super::select::mix;
+use super::hash::mix;
 use super::{Packet, Truncated};
 use crate::abi::{Reply, Server};
 use crate::wire::Words;

@@ -16,6 +16,7 @@ mod bind;
 mod explain;
 mod flow;
 mod fragment;
+mod hash;
 mod hop;
 mod icmp;
 mod job;
