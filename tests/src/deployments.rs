@@ -3,6 +3,8 @@
 //! In: a lab. Out: hosts on their networks, real servers that hold the VIP and do not answer for it.
 //! Absent: programs; a test starts those it needs.
 
+pub mod routed;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;

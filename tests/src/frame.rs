@@ -3,7 +3,11 @@
 //! In: bytes, or addresses and a payload. Out: [`Seen`], or a frame with right checksums. Ethernet
 //! II, IPv4 (RFC 791), IPv6 (RFC 8200), UDP (RFC 768), TCP (RFC 9293), ICMP (RFC 792, RFC 4443).
 
+mod quoted;
+
 use std::net::{IpAddr, SocketAddr};
+
+pub use quoted::{Quoted, hop_limit, quoted, quotes, wrong_checksum};
 
 /// Length of an Ethernet II header.
 pub const ETHERNET: usize = 14;

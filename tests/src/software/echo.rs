@@ -17,8 +17,10 @@ use crate::lab::Host;
 const POLL: Duration = Duration::from_millis(50);
 /// Longest datagram.
 const LONGEST: usize = 65_535;
+/// An answer is as long as the question and has room for its beginning: as much as tells it from others.
+const BEGINNING: usize = 64;
 
-/// What a server said: `NAME PEER LENGTH`.
+/// What a server said: `NAME PEER LENGTH`, and the question again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The server's name.
@@ -27,13 +29,16 @@ pub struct Answer {
     pub peer: SocketAddr,
     /// Bytes that the server got.
     pub length: usize,
+    /// The first word of the question as the server got it.
+    pub word: String,
 }
 
 impl Answer {
     fn parse(text: &str) -> Result<Self> {
         let mut words = text.split_whitespace();
         let mut next = || words.next().with_context(|| format!("{text:?} is no answer of an echo server"));
-        Ok(Self { server: next()?.to_owned(), peer: next()?.parse()?, length: next()?.parse()? })
+        let (server, peer, length) = (next()?.to_owned(), next()?.parse()?, next()?.parse()?);
+        Ok(Self { server, peer, length, word: next()?.to_owned() })
     }
 }
 
@@ -59,7 +64,9 @@ impl EchoServer {
             if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
                 // The answer is as long as the question, so that fragments come back as well.
                 let mut answer = format!("{name} {peer} {length} ").into_bytes();
-                answer.resize(answer.len().max(length), b' ');
+                let whole = length.max(answer.len() + length.min(BEGINNING));
+                answer.extend(&buffer[..length]);
+                answer.truncate(whole);
                 let _ = socket.send_to(&answer, peer);
             }
         })
@@ -111,7 +118,7 @@ fn answer_lines(connection: &TcpStream, name: &str, peer: SocketAddr) {
     let _ = connection.set_nodelay(true);
     for line in BufReader::new(connection).lines() {
         let Ok(line) = line else { return };
-        if (&*connection).write_all(format!("{name} {peer} {}\n", line.len()).as_bytes()).is_err() {
+        if (&*connection).write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes()).is_err() {
             return;
         }
     }
@@ -150,13 +157,26 @@ impl UdpClient {
     /// Sends `length` bytes and waits for the answer.
     ///
     /// # Errors
-    /// When none comes in time.
+    /// When none comes in time, or it is the answer to another question.
     pub fn ask(&self, length: usize, deadline: Duration) -> Result<Answer> {
+        self.ask_about("?", length, deadline)
+    }
+
+    /// The same with a word of one's own at the beginning.
+    ///
+    /// # Errors
+    /// As for [`UdpClient::ask`].
+    pub fn ask_about(&self, word: &str, length: usize, deadline: Duration) -> Result<Answer> {
+        let question: Vec<u8> = word.bytes().chain([b' ']).chain((b'!'..=b'~').cycle()).take(length).collect();
         self.socket.set_read_timeout(Some(deadline))?;
-        self.socket.send(&vec![b'?'; length]).context("cannot send")?;
+        self.socket.send(&question).context("cannot send")?;
         let mut buffer = vec![0; LONGEST];
         let received = self.socket.recv(&mut buffer).with_context(|| format!("no answer to {length} bytes"))?;
-        Answer::parse(&String::from_utf8_lossy(&buffer[..received]))
+        let text = String::from_utf8_lossy(&buffer[..received]);
+        let answer = Answer::parse(&text)?;
+        let again = text.splitn(4, ' ').nth(3).unwrap_or_default();
+        ensure!(question.starts_with(again.as_bytes()), "the answer to another question than {word:?}: {text}");
+        Ok(answer)
     }
 
     /// Sends without waiting.

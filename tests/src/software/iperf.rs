@@ -44,7 +44,19 @@ pub struct Load {
 /// # Errors
 /// When iperf3 is missing or says an error.
 pub fn tcp(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Load> {
-    let report = run(client, server, port, seconds, &[])?;
+    tcp_run(client, server, port, seconds, &[])
+}
+
+/// The server sends, to the client.
+///
+/// # Errors
+/// As for [`tcp`].
+pub fn tcp_reverse(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Load> {
+    tcp_run(client, server, port, seconds, &["--reverse"])
+}
+
+fn tcp_run(client: &Host, server: IpAddr, port: u16, seconds: u32, more: &[&str]) -> Result<Load> {
+    let report = run(client, server, port, seconds, more)?;
     let bytes = report["end"]["sum_received"]["bytes"].as_u64().context("iperf3 reported no bytes")?;
     Ok(Load { bytes, datagrams: 0, lost: 0 })
 }
@@ -54,7 +66,19 @@ pub fn tcp(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Loa
 /// # Errors
 /// When iperf3 is missing or says an error.
 pub fn udp(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -> Result<Load> {
-    let report = run(client, server, port, seconds, &["--udp", "--bitrate", rate])?;
+    udp_run(client, server, port, seconds, &["--udp", "--bitrate", rate])
+}
+
+/// The server sends, to the client.
+///
+/// # Errors
+/// As for [`udp`].
+pub fn udp_reverse(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -> Result<Load> {
+    udp_run(client, server, port, seconds, &["--udp", "--bitrate", rate, "--reverse"])
+}
+
+fn udp_run(client: &Host, server: IpAddr, port: u16, seconds: u32, more: &[&str]) -> Result<Load> {
+    let report = run(client, server, port, seconds, more)?;
     let sum = &report["end"]["sum"];
     let number = |name: &str| sum[name].as_u64().with_context(|| format!("iperf3 reported no {name}"));
     Ok(Load { bytes: number("bytes")?, datagrams: number("packets")?, lost: number("lost_packets")? })
