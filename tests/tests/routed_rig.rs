@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::at;
 use lb_tests::deployments::ECHO_PORT;
-use lb_tests::deployments::routed::{Kind, NARROW_MTU, Narrow, Routed, forward, same_family};
+use lb_tests::deployments::routed::{Kind, Narrow, Routed, forward, same_family};
 use lb_tests::frame::{self, ETHERNET, UDP};
 use lb_tests::lab::{Host, in_lab, wait_until};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use lb_tests::software::iperf;
 use lb_tests::software::nginx::{self, Nginx};
+use lb_tests::traffic::{exchange, learn};
 
 const ANSWER: Duration = Duration::from_secs(2);
 const HTTP_PORT: u16 = 80;
@@ -82,31 +83,37 @@ fn senders_learn_of_a_narrow_link_by_an_error_that_quotes_their_packet() -> Resu
             let (client, server) = (&site.client, &site.servers[0]);
             for address in families(server) {
                 let _iperf = iperf::serve(server, address, LOAD_PORT)?;
-                // The end that sends into the narrow link over another one.
-                let (sender, receiver) = match narrow {
-                    Narrow::Clients => (server, same_family(client, address)),
-                    Narrow::Servers | Narrow::Nowhere => (client, address),
-                };
-                let too_long = |bytes: &[u8]| bytes.len() > ETHERNET + usize::from(NARROW_MTU);
-                let seen = sender.capture("eth0", move |bytes| too_long(bytes) || frame::quoted(bytes).is_some())?;
-                let load = match narrow {
-                    Narrow::Clients => iperf::tcp_reverse(client, address, LOAD_PORT, 1)?,
-                    Narrow::Servers | Narrow::Nowhere => iperf::tcp(client, address, LOAD_PORT, 1)?,
-                };
-                ensure!(load.bytes > 1_000_000, "{load:?}");
-                assert_eq!(sender.path_mtu(receiver)?, Some(NARROW_MTU.into()));
-                let frames = seen.frames();
-                let error = frames.iter().find_map(|it| frame::quoted(&it.frame)).context("no error is captured")?;
-                assert_eq!((error.mtu, error.inner.destination), (NARROW_MTU.into(), receiver));
-                let quoted = frames.iter().filter(|it| frame::quotes(&error, &it.frame)).count();
-                assert_eq!(quoted, 1, "one packet is quoted: {error:?}");
-                let wrong: Vec<_> = frames.iter().filter_map(|it| frame::wrong_checksum(&it.frame)).collect();
-                ensure!(wrong.is_empty(), "{wrong:?}");
+                match narrow {
+                    Narrow::Clients => {
+                        let load = || iperf::tcp_reverse(client, address, LOAD_PORT, 1);
+                        learn(server, same_family(client, address), load)?;
+                    }
+                    Narrow::Servers | Narrow::Nowhere => {
+                        learn(client, address, || iperf::tcp(client, address, LOAD_PORT, 1))?;
+                    }
+                }
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn thousands_of_short_flows_are_answered_by_plain_routing() -> Result<()> {
+    in_lab("routed-short", |lab| {
+        let site = Routed::new(lab, Kind::SnatOneArm, Narrow::Nowhere)?;
+        let server = &site.servers[0];
+        for address in families(server) {
+            let _server = EchoServer::udp(server, at(address, ECHO_PORT))?;
+            let sources = Routed::client_addresses(address);
+            let exchanges = exchange(&site.client, &sources, at(address, ECHO_PORT), 20_000)?;
+            ensure!(exchanges.len() == 20_000, "{} were made", exchanges.len());
+            let strange = exchanges.iter().find(|it| it.answer.peer != it.client);
+            ensure!(strange.is_none(), "{strange:?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub const RAS_VIPS: [IpAddr; 2] = [RAS_VIP, RAS_VIP_V6];
 /// The MTU of a narrow link: the smallest that IPv6 allows (RFC 8200 §5).
 pub const NARROW_MTU: u16 = 1280;
 
+/// The real servers, and the last parts of their addresses.
+pub(super) const SERVERS: [(&str, u8); 2] = [("RAS1", 106), ("RAS2", 107)];
 /// The clients' addresses: last part of the first, and how many.
 const CLIENTS: std::ops::Range<u8> = 11..27;
 /// Interfaces with a default route through them: `eth0` of hosts.
@@ -46,6 +48,11 @@ impl Subnet {
 
     fn address(&self, last: u8) -> [String; 2] {
         [format!("{}{last}", self.0), format!("{}{last}", self.1)]
+    }
+
+    fn number(&self, last: u8, like: IpAddr) -> IpAddr {
+        let [v4, v6] = self.address(last).map(|text| text.parse().expect("an address is written above"));
+        if like.is_ipv4() { v4 } else { v6 }
     }
 
     fn prefix(&self) -> [String; 2] {
@@ -173,8 +180,7 @@ impl Routed {
             let family = if gateway.contains(':') { "-6" } else { "-4" };
             client.ip(&[family, "route", "add", "default", "via", gateway, "src", &source])?;
         }
-        let servers = [("RAS1", 106), ("RAS2", 107)];
-        let servers = servers.map(|(name, last)| host(lab, name, &back, BACK.host(last), &BACK.address(1)));
+        let servers = SERVERS.map(|(name, last)| host(lab, name, &back, BACK.host(last), &BACK.address(1)));
         Ok(Self { kind, balancer, client, near, servers: servers.into_iter().collect::<Result<_>>()?, back, routers })
     }
 
@@ -207,12 +213,12 @@ impl Routed {
 
     /// All addresses of the client behind a router, of the family of `like`.
     pub fn client_addresses(like: IpAddr) -> Vec<IpAddr> {
-        let of_family = |last: u8| match like {
-            IpAddr::V4(_) => IpAddr::from([172, 16, 5, last]),
-            // The text of an address is decimal to a reader, and its digits hexadecimal.
-            IpAddr::V6(_) => format!("{}{last}", CLIENTS_NET.1).parse().unwrap_or(like),
-        };
-        CLIENTS.map(of_family).collect()
+        CLIENTS.map(|last| CLIENTS_NET.number(last, like)).collect()
+    }
+
+    /// The address of a real server by its last part.
+    pub fn server_address(last: u8, like: IpAddr) -> IpAddr {
+        BACK.number(last, like)
     }
 
     /// Every host with an end of a conversation.

@@ -136,14 +136,21 @@ impl UdpClient {
     /// # Errors
     /// When the address is not one of the host's.
     pub fn new(host: &Host, source: SocketAddr, server: SocketAddr) -> Result<Self> {
-        let socket = host.enter(|| {
+        host.enter(|| Self::open(source, server))?
+    }
+
+    /// The same on the host that this thread is in.
+    ///
+    /// # Errors
+    /// As for [`UdpClient::new`].
+    pub fn open(source: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let open = || {
             let socket = UdpSocket::bind(source)?;
             // Connected: only answers that come from the very address that was asked are received.
             socket.connect(server)?;
             std::io::Result::Ok(socket)
-        })?;
-        let socket = socket.with_context(|| format!("cannot ask {server} from {source}"))?;
-        Ok(Self { socket })
+        };
+        Ok(Self { socket: open().with_context(|| format!("cannot ask {server} from {source}"))? })
     }
 
     /// The client's own address and port.
