@@ -184,7 +184,7 @@ fn octets(address: &IpAddr) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071); every part but the last has an even length.
-pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+pub fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {

@@ -7,9 +7,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::lab::{Host, Lab, Network};
+use crate::lab::{Host, Lab, Network, in_lab};
 
 /// The RAS deployment's VIP.
 pub const RAS_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 20, 90, 105));
@@ -206,11 +206,6 @@ impl Routed {
         found.unwrap_or_else(|| panic!("the site has no real server {name}"))
     }
 
-    /// The balancer's own address towards the real servers, of the family of `like`.
-    pub fn source_towards_servers(&self, like: IpAddr) -> IpAddr {
-        same_family(&self.balancer, like)
-    }
-
     /// All addresses of the client behind a router, of the family of `like`.
     pub fn client_addresses(like: IpAddr) -> Vec<IpAddr> {
         CLIENTS.map(|last| CLIENTS_NET.number(last, like)).collect()
@@ -219,6 +214,11 @@ impl Routed {
     /// The address of a real server by its last part.
     pub fn server_address(last: u8, like: IpAddr) -> IpAddr {
         BACK.number(last, like)
+    }
+
+    /// The client's address as a real server sees it, with the balancer's own choice of a source.
+    pub fn seen_as(&self, client: IpAddr) -> IpAddr {
+        if self.kind == Kind::Nat { client } else { same_family(&self.balancer, client) }
     }
 
     /// Every host with an end of a conversation.
@@ -233,6 +233,17 @@ impl Routed {
     pub fn wrong_checksums(&self) -> Result<u64> {
         self.ends().map(Host::wrong_checksums).sum()
     }
+}
+
+/// Runs a test on a site of each kind, in a lab of its own.
+///
+/// # Errors
+/// When one cannot be laid out or the test fails on it.
+pub fn on_each(name: &str, kinds: &[Kind], narrow: Narrow, test: impl Fn(&Lab, &Routed) -> Result<()>) -> Result<()> {
+    kinds.iter().try_for_each(|kind| {
+        let on_one = |lab: &Lab| test(lab, &Routed::new(lab, *kind, narrow)?);
+        in_lab(&format!("{name}-{}", kind.name()), on_one).with_context(|| format!("{kind:?}, narrow {narrow:?}"))
+    })
 }
 
 /// The host's first address of the family of `like`.

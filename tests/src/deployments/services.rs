@@ -22,7 +22,7 @@ pub struct Services {
     keys: [Vec<String>; 2],
     /// Further keys of the node.
     node: Vec<String>,
-    closing: Option<&'static str>,
+    flow_timeouts: &'static str,
 }
 
 impl Services {
@@ -37,7 +37,7 @@ impl Services {
             servers: SERVERS.map(|(name, last)| (name.to_owned(), last)).to_vec(),
             keys: Default::default(),
             node: Vec::new(),
-            closing: None,
+            flow_timeouts: "",
         }
     }
 
@@ -90,9 +90,9 @@ impl Services {
         self
     }
 
-    /// When a closed TCP connection is forgotten.
-    pub fn closing(mut self, timeout: &'static str) -> Self {
-        self.closing = Some(timeout);
+    /// `defaults.flow_timeouts`, such as `closing: 2s, udp: 10m`.
+    pub fn flow_timeouts(mut self, timeouts: &'static str) -> Self {
+        self.flow_timeouts = timeouts;
         self
     }
 
@@ -112,12 +112,12 @@ impl Services {
     pub fn yaml(&self) -> String {
         let devices: String = self.kind.devices().iter().map(|it| format!("    - {{device: {it}}}\n")).collect();
         let node: String = self.node.iter().map(|key| format!("  {key}\n")).collect();
-        let closing = self.closing.map(|closing| format!("defaults: {{flow_timeouts: {{closing: {closing}}}}}\n"));
         let services: String =
             [RAS_VIP, RAS_VIP_V6].into_iter().enumerate().map(|(of, vip)| self.service(of, vip)).collect();
+        let timeouts = self.flow_timeouts;
         format!(
-            "version: 1\nnode:\n  name: lb1\n  interfaces:\n{devices}{node}{}virtual_services:\n{services}",
-            closing.unwrap_or_default()
+            "version: 1\nnode:\n  name: lb1\n  interfaces:\n{devices}{node}\
+             defaults: {{flow_timeouts: {{{timeouts}}}}}\nvirtual_services:\n{services}"
         )
     }
 

@@ -90,6 +90,21 @@ impl EchoServer {
         })
     }
 
+    /// Both, at the port of each of these hosts' own addresses.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub fn everywhere(hosts: &[Host], port: u16) -> Result<Vec<Self>> {
+        let mut servers = Vec::new();
+        for host in hosts {
+            for address in [host.v4(), host.v6()] {
+                servers.push(Self::udp(host, SocketAddr::new(address, port))?);
+                servers.push(Self::tcp(host, SocketAddr::new(address, port))?);
+            }
+        }
+        Ok(servers)
+    }
+
     fn start(host: &Host, serve: impl Fn(&str) + Send + 'static) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (name, stopped) = (host.name().to_owned(), Arc::clone(&stop));
