@@ -1,8 +1,7 @@
 //! The configuration on disk: `lb.yaml` and the files of `conf.d` beside it.
 //!
 //! In: the path of the main file. Out: its text and that of `conf.d/*.yaml` in the order of their
-//! names, or the configuration that they give; the addresses of this machine for the checks that
-//! need them. Absent: what the text means, which is lb-core's.
+//! names, or the configuration that they give; what this machine has for the checks that need it. Absent: what the text means, which is lb-core's.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,7 +9,8 @@ use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use lb_core::config::{self, Diagnostic, HostAddress, HostAddresses, Loaded, Source};
+use lb_core::config::model::PortRange;
+use lb_core::config::{self, Diagnostic, HostAddress, HostFacts, Loaded, Source};
 
 /// The main file when none is named.
 pub const DEFAULT_PATH: &str = "/etc/lb/lb.yaml";
@@ -21,6 +21,8 @@ pub const FOLDER: &str = "conf.d";
 const MAX_FILES: usize = 1000;
 /// Bytes of one file; lb-core refuses more, so they are not read.
 const MAX_BYTES: u64 = (4 << 20) + 1;
+/// The ports that the kernel gives to connections of this machine; of the network namespace, and for IPv6 too.
+const LOCAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Why the files cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -135,11 +137,22 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     Ok(files)
 }
 
-/// The addresses of this machine's interfaces, for [`config::check_against_host`].
+/// What this machine has, for [`config::check_against_host`].
 ///
 /// # Errors
-/// When the kernel does not tell them.
-pub fn host_addresses() -> io::Result<HostAddresses> {
+/// When the kernel does not tell it.
+pub fn host_facts() -> io::Result<HostFacts> {
+    Ok(HostFacts { addresses: addresses()?, local_ports: local_ports()? })
+}
+
+fn local_ports() -> io::Result<PortRange> {
+    let text = fs::read_to_string(LOCAL_PORTS)
+        .map_err(|error| io::Error::new(error.kind(), format!("{LOCAL_PORTS}: {error}")))?;
+    config::parse_local_ports(&text)
+        .ok_or_else(|| io::Error::other(format!("{LOCAL_PORTS} is not two numbers: {:?}", text.trim())))
+}
+
+fn addresses() -> io::Result<Vec<HostAddress>> {
     let mut addresses = Vec::new();
     for interface in nix::ifaddrs::getifaddrs()? {
         let (Some(address), Some(netmask)) = (interface.address, interface.netmask) else { continue };
@@ -155,7 +168,7 @@ pub fn host_addresses() -> io::Result<HostAddresses> {
             addresses.push(HostAddress { device: interface.interface_name, address, prefix });
         }
     }
-    Ok(HostAddresses { addresses })
+    Ok(addresses)
 }
 
 #[cfg(test)]

@@ -385,7 +385,7 @@ fn announcements_are_seen_on_the_wire_in_every_form() {
 fn configuration_checks_see_the_addresses_of_the_current_namespace() {
     let lab = Lab::new();
     lab.run(|| async {
-        let addresses = Host::read().await.unwrap().own_addresses().addresses;
+        let addresses = Host::read().await.unwrap().own_addresses();
         for (device, address, prefix) in [("lb0", "192.0.2.1", 24), ("lb0", "2001:db8::1", 64), ("lo", "127.0.0.1", 8)]
         {
             let expected = HostAddress { device: device.into(), address: ip(address), prefix };

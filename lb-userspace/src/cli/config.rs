@@ -44,7 +44,7 @@ pub struct CheckArgs {
     /// The main file; conf.d beside it is read too. The installed one when none is named.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Check against the addresses of this machine, which is always done for the installed file.
+    /// Check against the addresses and ports of this machine, which is always done for the installed file.
     #[arg(long)]
     on_this_machine: bool,
     /// Print JSON.
@@ -113,7 +113,7 @@ pub(super) fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &
     let (config, diagnostics) = match loaded {
         Ok(loaded) if args.on_this_machine || args.file.is_none() => match with_host(loaded) {
             Ok((config, diagnostics)) => (Some(config), diagnostics),
-            Err(error) => return failed(&format!("cannot ask for the addresses of this machine: {error}"), err),
+            Err(error) => return failed(&format!("cannot read what this machine has: {error}"), err),
         },
         Ok(loaded) => (Some(loaded.config), loaded.warnings),
         Err(diagnostics) => (None, diagnostics),
@@ -251,7 +251,7 @@ struct Difference {
 }
 
 fn with_host(loaded: Loaded) -> io::Result<(Config, Vec<Diagnostic>)> {
-    let host = config_files::host_addresses()?;
+    let host = config_files::host_facts()?;
     let mut diagnostics = loaded.warnings;
     diagnostics.extend(check_against_host(&loaded.config, &loaded.places, &host));
     Ok((loaded.config, diagnostics))

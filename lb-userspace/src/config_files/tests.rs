@@ -77,8 +77,9 @@ fn what_cannot_be_read_is_said_in_a_sentence() {
 }
 
 #[test]
-fn this_machine_has_its_loopback_address() {
-    let host = host_addresses().unwrap();
+fn this_machine_has_its_loopback_address_and_a_range_of_ports() {
+    let host = host_facts().unwrap();
     let loopback = HostAddress { device: "lo".into(), address: "127.0.0.1".parse().unwrap(), prefix: 8 };
     assert!(host.addresses.contains(&loopback), "{host:?}");
+    assert!(host.local_ports.first < host.local_ports.last, "{host:?}");
 }

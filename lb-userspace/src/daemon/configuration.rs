@@ -28,8 +28,8 @@ fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
         LoadError::Read(error) => ReloadRefused::Failed(error.to_string()),
     })?;
     let Loaded { config, mut warnings, places } = loaded;
-    let host = config_files::host_addresses()
-        .map_err(|error| ReloadRefused::Failed(format!("the addresses of this machine cannot be read: {error}")))?;
+    let host = config_files::host_facts()
+        .map_err(|error| ReloadRefused::Failed(format!("what this machine has cannot be read: {error}")))?;
     warnings.extend(check_against_host(&config, &places, &host));
     if warnings.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(invalid(&warnings));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use lb_core::config::{HostAddress, HostAddresses};
+use lb_core::config::HostAddress;
 use lb_core::neighbour::Link;
 use lb_core::vip::Present;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -36,13 +36,13 @@ impl Host {
     /// The addresses by device name, without those that this program added: what configuration
     /// checks compare with.
     #[must_use]
-    pub fn own_addresses(&self) -> HostAddresses {
+    pub fn own_addresses(&self) -> Vec<HostAddress> {
         let names: BTreeMap<u32, &str> = self.links.iter().map(|link| (link.ifindex, link.device.as_str())).collect();
         let named = |entry: &Present| {
             let device = (*names.get(&entry.ifindex)?).to_owned();
             Some(HostAddress { device, address: entry.address, prefix: entry.prefix })
         };
-        HostAddresses { addresses: self.addresses.iter().filter(|entry| !entry.ours).filter_map(named).collect() }
+        self.addresses.iter().filter(|entry| !entry.ours).filter_map(named).collect()
     }
 }
 

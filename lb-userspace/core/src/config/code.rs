@@ -97,7 +97,7 @@ codes! {
     DuplicateName Error "E017" "a name is used twice":
         "Virtual services, interfaces and certificates each have unique names; real servers have unique names within their service.";
     NotInMode Error "E018" "a setting that the mode does not have":
-        "For example TLS, timeouts and redirects belong to layer 7; cookie persistence to l7-http; RDP cookies to l7-tcp.";
+        "For example TLS, timeouts and redirects belong to layer 7; a source address to l4-snat; cookie persistence to l7-http; RDP cookies to l7-tcp.";
     FamilyMismatch Error "E019" "IPv4 and IPv6 mixed in layer 4":
         "In layer 4 the real servers and the fallback have the address family of the VIP. Layer 7 can translate.";
     UnusableAddress Error "E020" "an address that cannot be used here":
@@ -140,6 +140,14 @@ codes! {
         "In layer 4 the balancer cannot forward to itself.";
     TooManyProblems Error "E039" "more mistakes than are shown":
         "Correct those shown, then check again.";
+    NatToOnePort Error "E040" "several ports go to one port of a real server in l4-nat":
+        "A client may use one source port towards two ports of the VIP. On one port of the real server the two flows would be the same. l4-snat tells them apart by ports of its own.";
+    SourcePortsOutOfRange Error "E041" "source_ports that cannot be used":
+        "Ports below 1024 belong to services of this machine, and fewer than 64 do not last: each real server port can have as many flows at a time as there are source ports.";
+    SourcePortsTaken Error "E042" "source_ports are those of the kernel":
+        "The kernel gives the ports of `net.ipv4.ip_local_port_range` to connections of this machine, and a health check could get the port of a client's flow. The two ranges must not overlap.";
+    ForeignSourceAddress Error "E043" "a source address that this machine does not have":
+        "Real servers send their replies to the source address, so it must be an address of this machine or a VIP of the configuration.";
     AmbiguousCheckPort Warning "W001" "the port of the health check is a guess":
         "The service has several ports and the check tests the first one. Write `port` in `health_check`.";
     PlainCheckOfTls Warning "W002" "an http check of a server that speaks TLS":
@@ -153,11 +161,15 @@ codes! {
     ManyPortsToOne Warning "W006" "several ports go to one port of the real server":
         "Without `port` the real server gets the port that the client used.";
     InterfaceWithoutXdp Warning "W007" "an interface that is not listed":
-        "Packets for the VIP that arrive on it pass the datapath by. List it in node.interfaces.";
+        "Packets for the VIP, and replies in l4-nat and l4-snat, that arrive on it pass the datapath by. List it in node.interfaces.";
     UnusedCertificate Warning "W008" "a certificate that no service uses":
         "It is loaded and watched for nothing.";
     OnlyBackups Warning "W009" "every real server is a backup":
         "`backup: true` means: only when the others cannot. Without others it has no effect.";
+    NatServerNotAttached Warning "W010" "a real server of l4-nat is not on an attached subnet":
+        "Its replies carry the client's address and must come back through the balancer, so every router on the way must send them there.";
+    NatServerShared Warning "W011" "a port of a real server is used by two l4-nat services":
+        "Real servers see the client's own address and port. A client that uses one source port towards both services is refused for the second flow. It is rare, as clients seldom use a port twice at a time.";
 }
 
 impl fmt::Display for Code {

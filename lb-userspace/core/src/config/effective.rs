@@ -104,6 +104,7 @@ fn node(config: &Config) -> Value {
             ("new_flows_per_second", limits.new_flows_per_second.into()),
         ]),
     );
+    put(&mut section, "source_ports", node.source_ports.to_string());
     put_some(&mut section, "metrics_address", node.metrics_address.map(|address| address.to_string()));
     Value::Mapping(section)
 }
@@ -163,6 +164,10 @@ fn service(service: &VirtualService) -> Value {
     put(&mut section, "ports", ports(service));
     put(&mut section, "protocol", service.protocol.word());
     put(&mut section, "mode", service.mode.word());
+    if service.mode == Mode::L4Snat {
+        put(&mut section, "source_address", service.source_address.to_string());
+    }
+    put_some(&mut section, "new_flows_per_second", service.new_flows_per_second);
     put(&mut section, "scheduler", service.scheduler.word());
     put(&mut section, "persistence", persistence(service));
     put(&mut section, "health_check", health_check(&service.health_check));

@@ -3,7 +3,7 @@
 //! In: the text of one or more YAML files, the environment. Out: a [`model::Config`] and warnings, or
 //! every mistake at once; the JSON Schema; the whole configuration as text; what differs between
 //! two. Absent: reading files ([`load`] gets text), and what only the running machine can say
-//! ([`host::check_against_host`] gets its addresses).
+//! ([`host::check_against_host`] gets what it has).
 //!
 //! Relative file names stay as typed; they are meant from the directory of the main file.
 
@@ -34,7 +34,7 @@ mod words;
 use decode::{Context, Definitions, FromNode};
 pub use diagnostic::Diagnostic;
 pub use effective::effective;
-pub use host::{HostAddress, HostAddresses, check_against_host};
+pub use host::{HostAddress, HostFacts, check_against_host, parse_local_ports};
 pub use places::Places;
 use places::{Place, Problems};
 pub use reference::reference;

@@ -35,8 +35,15 @@ pub struct Node {
     pub limits: Limits,
     /// How long an idle flow is remembered.
     pub flow_timeouts: FlowTimeouts,
+    /// Source ports of flows in `l4-snat`.
+    pub source_ports: PortRange,
     /// Where metrics are served over TCP; `None`: only on the API's socket.
     pub metrics_address: Option<SocketAddr>,
+}
+
+impl Node {
+    /// Source ports when none are typed: outside those that the kernel gives to its own connections.
+    pub const SOURCE_PORTS: PortRange = PortRange { first: 1024, last: 32767 };
 }
 
 /// A network interface that carries clients or real servers.
@@ -121,6 +128,10 @@ pub struct VirtualService {
     pub protocol: Protocol,
     /// How traffic gets to the real servers.
     pub mode: Mode,
+    /// What real servers see as the client (`l4-snat`; `Auto` in other modes).
+    pub source_address: SourceAddress,
+    /// New flows that one CPU records per second for this service (layer 4); `None`: half of the node's.
+    pub new_flows_per_second: Option<u32>,
     /// Picks a real server for a new flow.
     pub scheduler: Scheduler,
     /// `None`: each flow is scheduled by itself.
@@ -190,6 +201,30 @@ pub enum Mode {
     /// HTTP proxy.
     #[serde(rename = "l7-http")]
     L7Http,
+}
+
+/// The source address of packets to real servers in `l4-snat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceAddress {
+    /// The address of this machine that the kernel prefers towards the real server.
+    #[default]
+    Auto,
+    /// The VIP.
+    Vip,
+    /// This one.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for SourceAddress {
+    /// `auto`, `vip`, `10.20.90.2`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Vip => f.write_str("vip"),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// Picks a real server for a new flow.

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::code::Code;
 use super::decode::{Context, Definitions, FromNode, Labelled, List, record};
-use super::model::{FlowTimeouts, HaRole, Limits, Mode, OnRemoval, Protocol, Scheduler, TlsPolicy, XdpMode};
+use super::model::{self, FlowTimeouts, HaRole, Limits, Mode, OnRemoval, Protocol, Scheduler, TlsPolicy, XdpMode};
 use super::places::Place;
 use super::tree::{Kind, Node, clip};
 use super::values::{
     AbsolutePath, Address, AeTitle, CookieName, Device, Expected, FilePath, Host, Name, Number, Pattern, Period, Port,
-    Ports, SecretText, Socket, Switch, Text, Url,
+    Ports, SecretText, Socket, SourceChoice, SourcePorts, Switch, Text, Url,
 };
 use super::words::{word_from_node, words};
 
@@ -84,6 +84,9 @@ record! {
         interfaces: required(List<InterfaceSection>),
         /// Sizes of the kernel tables; they are allocated when the daemon first starts.
         limits: optional(LimitsSection),
+        /// Ports that packets to real servers come from in l4-snat. They must be outside
+        /// `net.ipv4.ip_local_port_range`, which the kernel gives to connections of this machine.
+        source_ports: default(SourcePorts, SourcePorts(model::Node::SOURCE_PORTS)),
         /// Address and port that serve the Prometheus metrics, at `/metrics`, to who asks.
         metrics_address: optional(Socket, "none; they are always on the API's socket"),
     }
@@ -250,6 +253,11 @@ record! {
         protocol: default(Protocol, Protocol::Tcp),
         /// How traffic gets to the real servers.
         mode: required(Mode),
+        /// What real servers see as the client in l4-snat: `auto` is the address of this machine that the kernel
+        /// prefers towards the real server, `vip` the address of the service; or an address of this machine.
+        source_address: optional(SourceChoice, "auto"),
+        /// New flows that one CPU records per second for this service (layer 4).
+        new_flows_per_second: optional(Number<u32, 1, 100_000_000>, "half of `node.limits.new_flows_per_second`"),
         /// Picks a real server for a new flow.
         scheduler: default(Scheduler, Scheduler::WeightedLeastConnection),
         /// Keeps a client on its real server beyond one flow.
@@ -418,7 +426,7 @@ record! {
     FallbackSection {
         /// Address of another server.
         address: optional(Address),
-        /// Its port (layer 7).
+        /// Its port, not in l4-dr.
         port: optional(Port, "the port that the client used"),
         /// HTML file (l7-http).
         page: optional(Text<FilePath>),

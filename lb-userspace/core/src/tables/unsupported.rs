@@ -30,13 +30,11 @@ fn service(service: &VirtualService) -> Option<String> {
 
 fn mode(service: &VirtualService) -> Option<(String, &'static str)> {
     let name = match service.mode {
-        Mode::L4Dr => return None,
-        Mode::L4Nat => "l4-nat",
-        Mode::L4Snat => "l4-snat",
+        Mode::L4Dr | Mode::L4Nat | Mode::L4Snat => return None,
         Mode::L7Tcp => "l7-tcp",
         Mode::L7Http => "l7-http",
     };
-    Some((format!("mode {name}"), "use mode: l4-dr"))
+    Some((format!("mode {name}"), "use mode: l4-snat"))
 }
 
 fn tls(service: &VirtualService) -> Option<(String, &'static str)> {

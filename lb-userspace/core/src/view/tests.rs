@@ -170,6 +170,8 @@ fn a_described_service_has_the_words_of_the_overview() {
         first_port: 1935,
         protocol: model::Protocol::TcpUdp,
         mode: model::Mode::L4Dr,
+        source_address: model::SourceAddress::Auto,
+        new_flows_per_second: None,
         scheduler: model::Scheduler::WeightedLeastConnection,
         persistence: Some(model::Persistence {
             by: model::PersistenceBy::SourceIp,

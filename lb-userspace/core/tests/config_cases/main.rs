@@ -2,7 +2,8 @@
 //!
 //! `UPDATE_EXPECT=1` rewrites what is expected; read the difference before it is committed. A folder
 //! `NNN-name.d` is the conf.d of a case. A line `# host: eth0 192.168.94.10/24` gives the machine an
-//! address. For a case named `NNN-right-…` the whole effective configuration is expected too.
+//! address, and `# local ports: 1024 65000` another range than the usual one. For a case named
+//! `NNN-right-…` the whole effective configuration is expected too.
 #![allow(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use lb_core::config::diagnostic::{Code, render};
 use lb_core::config::model::Config;
-use lb_core::config::{HostAddress, HostAddresses, Source, check_against_host, effective, load};
+use lb_core::config::{HostAddress, HostFacts, Source, check_against_host, effective, load, parse_local_ports};
 use lb_core::tables::unsupported;
 
 fn folder() -> PathBuf {
@@ -49,7 +50,7 @@ fn environment(name: &str) -> Option<String> {
     }
 }
 
-fn host(text: &str) -> Option<HostAddresses> {
+fn host(text: &str) -> Option<HostFacts> {
     let address = |line: &str| {
         let (device, network) = line.strip_prefix("# host: ")?.split_once(' ')?;
         let (address, prefix) = network.split_once('/')?;
@@ -60,7 +61,9 @@ fn host(text: &str) -> Option<HostAddresses> {
         })
     };
     let addresses: Vec<HostAddress> = text.lines().filter_map(address).collect();
-    (!addresses.is_empty()).then_some(HostAddresses { addresses })
+    let local_ports = text.lines().find_map(|line| line.strip_prefix("# local ports: "));
+    let local_ports = local_ports.map_or(HostFacts::LOCAL_PORTS, |text| parse_local_ports(text).unwrap());
+    (!addresses.is_empty()).then_some(HostFacts { addresses, local_ports })
 }
 
 fn outcome(case: &Path) -> String {

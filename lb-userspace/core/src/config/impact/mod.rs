@@ -12,7 +12,7 @@ mod sentence;
 
 use serde::Serialize;
 
-use crate::config::model::{Config, OnRemoval, PortRange, Protocol, RealServer, VirtualService};
+use crate::config::model::{Config, Mode, OnRemoval, PortRange, Protocol, RealServer, VirtualService};
 use crate::config::values::print_duration;
 use crate::config::words::Word;
 
@@ -92,6 +92,13 @@ pub enum Touch {
     Scheduling,
     /// New flows come in another proportion, or within other limits.
     Share,
+    /// Packets of new flows come to the real servers from another address (`l4-snat`).
+    SourceAddress {
+        /// As it was typed.
+        from: String,
+        /// As it is.
+        to: String,
+    },
     /// The health check is another one.
     Check,
 }
@@ -185,6 +192,14 @@ fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, 
     }
     if (old.scheduler, old.slow_start) != (new.scheduler, new.slow_start) {
         push(Touch::Scheduling, Flows::Stay, Clients::Stay);
+    }
+    // Each flow carries its own source address, and keeps it.
+    if (old.mode, new.mode) == (Mode::L4Snat, Mode::L4Snat) && old.source_address != new.source_address {
+        let (from, to) = (old.source_address.to_string(), new.source_address.to_string());
+        push(Touch::SourceAddress { from, to }, Flows::Stay, Clients::Stay);
+    }
+    if old.new_flows_per_second != new.new_flows_per_second {
+        push(Touch::Share, Flows::Stay, Clients::Stay);
     }
     if old.health_check != new.health_check {
         push(Touch::Check, Flows::Stay, Clients::Stay);

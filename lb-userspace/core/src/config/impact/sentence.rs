@@ -39,6 +39,9 @@ impl Touched {
             Touch::PersistenceTime { timeout } => format!("{name} keeps clients for {timeout}; nobody moves"),
             Touch::Scheduling => format!("{name} places new flows by another rule; no flow is touched"),
             Touch::Share => format!("{name} gets another share of new flows; no flow is touched"),
+            Touch::SourceAddress { from, to } => {
+                format!("{name} changes its source address from {from} to {to} for new flows; the others keep theirs")
+            }
             Touch::Check => format!("{name} is checked in another way; no flow is touched while the check succeeds"),
         };
         let joint = if self.flows == Flows::Stay { ": " } else { ", " };

@@ -24,6 +24,8 @@ use super::values::{FilePath, SecretText, Text, print_duration};
 
 /// What `lbctl config show` prints in place of a secret.
 pub(crate) const SECRET_PLACEHOLDER: &str = "<secret>";
+/// Source ports that are fewer than this do not last.
+pub(crate) const MIN_SOURCE_PORTS: usize = 64;
 /// Interfaces of one machine.
 const MAX_INTERFACES: usize = 64;
 
@@ -94,7 +96,8 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
     });
     let name = section.name.as_ref().map(|name| name.value.text.clone());
     let metrics_address = section.metrics_address.as_ref().map(|address| address.value.0);
-    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, metrics_address })
+    let source_ports = settings::source_ports(section, cx);
+    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, source_ports, metrics_address })
 }
 
 impl Defaults {

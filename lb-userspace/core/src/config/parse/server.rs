@@ -8,6 +8,7 @@ use crate::config::code::Code;
 use crate::config::decode::{At, Context};
 use crate::config::model::{Mode, RealServer, ServerTls};
 use crate::config::raw::{self, CheckType, Verify};
+use crate::config::values::Port;
 
 /// Real servers of one service; an id of eight bits in the tables, less a few.
 const MAX_REAL_SERVERS: usize = 250;
@@ -136,13 +137,26 @@ fn server_port(raw: &raw::Server, service: &raw::Service, mode: Option<Mode>, cx
             .help("remove `port`, or use mode: l4-snat or l7-tcp");
         return;
     }
-    if service.ports.as_ref().is_some_and(has_several) {
+    if mode == Some(Mode::L4Nat) {
+        nat_to_one_port(service, port, "this real server", cx);
+    } else if service.ports.as_ref().is_some_and(has_several) {
         cx.report(
             Code::ManyPortsToOne,
             port.place,
             format!("all ports of the service go to port {} of this real server", port.value.0),
         )
         .help("remove `port` to keep the port that the client used");
+    }
+}
+
+/// Replies are told apart by the client's port and the real server's, in l4-nat by nothing else.
+pub(super) fn nat_to_one_port(service: &raw::Service, port: &At<Port>, whose: &str, cx: &mut Context<'_>) {
+    let is_nat = service.mode.as_ref().is_some_and(|mode| mode.value == Mode::L4Nat);
+    if is_nat && service.ports.as_ref().is_some_and(has_several) {
+        let message = format!("all ports of the service go to port {} of {whose}", port.value.0);
+        cx.report(Code::NatToOnePort, port.place, message)
+            .label("in l4-nat, replies from it could belong to either port")
+            .help("remove `port`, or use mode: l4-snat");
     }
 }
 

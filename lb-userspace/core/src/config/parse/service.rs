@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::server::real_servers;
-use super::settings::{fallback, persistence, timeouts, tls};
+use super::settings::{fallback, new_flows_per_second, persistence, source_address, timeouts, tls};
 use super::{Defaults, check, family, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
@@ -19,6 +19,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
     let vip = raw.address.as_ref().map(|address| address.value.0);
     vip_is_usable(raw, cx);
     carries(raw, cx);
+    let source_address = source_address(raw, mode, vip, cx);
+    let new_flows_per_second = new_flows_per_second(raw, mode, cx);
     let persistence = persistence(raw, mode, vip, defaults, cx);
     let health_check = check::health_check(&sections(raw, None), raw.protocol.value, defaults, cx);
     check_suits(raw, health_check.as_ref(), cx);
@@ -39,6 +41,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         first_port,
         protocol: raw.protocol.value,
         mode: mode?,
+        source_address,
+        new_flows_per_second,
         scheduler: raw.scheduler.value,
         persistence,
         health_check: health_check?,
@@ -163,7 +167,7 @@ pub(super) fn same_family(
             address.place,
             format!("{what} has an {} address and the VIP an {} one", family(ip), family(vip)),
         )
-        .label(format!("{} forwards packets as they are", mode.word()))
+        .label(format!("{} does not translate between IPv4 and IPv6", mode.word()))
         .help("use addresses of one family, or mode: l7-tcp or l7-http, which translate");
     }
 }

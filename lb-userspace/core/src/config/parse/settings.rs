@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::server::nat_to_one_port;
 use super::service::{is_layer_7, not_in_mode, same_family};
-use super::{Defaults, standard_timeouts, unusable};
+use super::{Defaults, MIN_SOURCE_PORTS, standard_timeouts, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{Fallback, Mode, Persistence, PersistenceBy, Timeouts, TlsListener};
+use crate::config::model::{
+    Fallback, Mode, Node, Persistence, PersistenceBy, PortRange, SourceAddress, Timeouts, TlsListener,
+};
 use crate::config::raw::{self, PersistenceForm, PersistenceWord};
 use crate::config::values::Address;
 use crate::config::words::Word;
@@ -75,6 +78,65 @@ pub(super) fn persistence(
     Some(Persistence { by, timeout, prefix_v4, prefix_v6 })
 }
 
+pub(super) fn source_address(
+    raw: &raw::Service,
+    mode: Option<Mode>,
+    vip: Option<IpAddr>,
+    cx: &mut Context<'_>,
+) -> SourceAddress {
+    let Some(choice) = &raw.source_address else { return SourceAddress::default() };
+    if let Some(mode) = mode
+        && mode != Mode::L4Snat
+    {
+        let problem = not_in_mode(cx, choice.place, "`source_address`", mode, "l4-snat");
+        match mode {
+            Mode::L4Dr | Mode::L4Nat => problem.help("remove it: real servers see the client's own address"),
+            Mode::L4Snat | Mode::L7Tcp | Mode::L7Http => problem.help("remove it, or use mode: l4-snat"),
+        };
+        return SourceAddress::default();
+    }
+    if let SourceAddress::Address(ip) = choice.value.0 {
+        if let Some(reason) = unusable(ip, false) {
+            cx.report(Code::UnusableAddress, choice.place, format!("{ip} cannot be a source address: {reason}"))
+                .help("write auto, vip, or an address of this machine");
+        }
+        let address = At { value: Address(ip), place: choice.place };
+        same_family(&address, "the source", mode, vip, cx);
+    }
+    choice.value.0
+}
+
+/// Only layer 4 admits flows by the tick.
+pub(super) fn new_flows_per_second(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<u32> {
+    let limit = raw.new_flows_per_second.as_ref()?;
+    if let Some(mode) = mode
+        && is_layer_7(mode)
+    {
+        not_in_mode(cx, limit.place, "`new_flows_per_second`", mode, "layer 4")
+            .help("remove it; `max_connections` limits what a real server gets");
+        return None;
+    }
+    Some(limit.value.0)
+}
+
+/// The range that `l4-snat` takes its ports from.
+pub(super) fn source_ports(section: &raw::NodeSection, cx: &mut Context<'_>) -> PortRange {
+    let PortRange { first, last } = section.source_ports.value.0;
+    let count = (first..=last).len();
+    let place = section.source_ports.place;
+    if first < Node::SOURCE_PORTS.first {
+        let message = format!("source ports start at {first}; ports below {} are not used", Node::SOURCE_PORTS.first);
+        cx.report(Code::SourcePortsOutOfRange, place, message)
+            .help(format!("write {}, or a range above 1023", Node::SOURCE_PORTS));
+    } else if count < MIN_SOURCE_PORTS {
+        let message = format!("{count} source ports; at least {MIN_SOURCE_PORTS} are needed");
+        cx.report(Code::SourcePortsOutOfRange, place, message)
+            .label("each port of a real server has as many flows at a time")
+            .help(format!("write a wider range, such as {}", Node::SOURCE_PORTS));
+    }
+    PortRange { first, last }
+}
+
 pub(super) fn timeouts(raw: &raw::Service, mode: Option<Mode>, defaults: &Defaults, cx: &mut Context<'_>) -> Timeouts {
     let layer_7 = mode.is_none_or(is_layer_7);
     let mut timeouts = if layer_7 { defaults.timeouts } else { standard_timeouts() };
@@ -141,14 +203,15 @@ pub(super) fn fallback(
     }
     if let Some(port) = port {
         match mode {
-            Some(mode) if !is_layer_7(mode) => {
-                not_in_mode(cx, port.place, "`port` for its fallback", mode, "layer 7").help("remove `port`");
+            Some(Mode::L4Dr) => {
+                not_in_mode(cx, port.place, "`port` for its fallback", Mode::L4Dr, "the modes that translate ports")
+                    .help("remove `port`");
             }
             _ if address.is_none() => {
                 cx.report_key(Code::NotInMode, port.place, "only a fallback with `address` has a port")
                     .help("remove `port`");
             }
-            _ => {}
+            _ => nat_to_one_port(raw, port, "the fallback", cx),
         }
     }
     for (place, what) in [

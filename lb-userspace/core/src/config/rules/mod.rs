@@ -4,6 +4,7 @@
 //! Absent: rules within one service, which are `parse`'s.
 
 mod ports;
+mod servers;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -28,7 +29,8 @@ pub(crate) fn check(root: &Root, cx: &mut Context<'_>) {
     let uses: Vec<ports::PortUse<'_>> = services.iter().flat_map(|service| ports::vip_ports(&service.value)).collect();
     ports::services_clash(&uses, cx);
     ports::too_many_ranges(&uses, cx);
-    ports::rewrites_clash(services, cx);
+    servers::rewrites_clash(services, cx);
+    servers::nat_shares_a_port(services, cx);
     vips_are_not_servers(services, cx);
     certificates_match(root, services, cx);
     interfaces_are_listed(root, services, cx);

@@ -1,27 +1,28 @@
-//! Which ports services take of their addresses, and of their real servers.
+//! Which ports services take of their addresses.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use super::name;
 use crate::config::code::Code;
-use crate::config::decode::{At, Context};
-use crate::config::model::{Mode, PortRange, Protocol};
+use crate::config::decode::Context;
+use crate::config::model::{PortRange, Protocol};
 use crate::config::places::Place;
-use crate::config::raw::{Server, Service};
-use crate::config::words::Word;
+use crate::config::raw::Service;
 
 /// Ranges that the datapath searches per (address, protocol); single ports are looked up.
 const MAX_RANGES: usize = 16;
 
 /// One of TCP and UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Transport {
+pub(super) enum Transport {
     Tcp,
     Udp,
 }
 
 impl Transport {
+    pub(super) const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
     fn of(protocol: Protocol) -> &'static [Self] {
         match protocol {
             Protocol::Tcp => &[Self::Tcp],
@@ -30,7 +31,7 @@ impl Transport {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
@@ -75,6 +76,14 @@ pub(super) fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
         }
     }
     uses
+}
+
+/// Ports that clients of a service use over one transport, its TLS listener included; sorted.
+pub(super) fn ports_over(transport: Transport, service: &Service) -> Vec<PortRange> {
+    let uses = vip_ports(service);
+    let mut ranges: Vec<PortRange> = uses.iter().filter(|u| u.transport == transport).map(|u| u.range).collect();
+    ranges.sort();
+    ranges
 }
 
 /// V5: a VIP may be shared, a port of it not.
@@ -151,125 +160,4 @@ pub(super) fn too_many_ranges(uses: &[PortUse<'_>], cx: &mut Context<'_>) {
                 .help("write neighbouring ranges as one, or use a second address");
         }
     }
-}
-
-/// M21, C2: the proxy and `l4-snat` would both choose source ports towards one (TCP, server, port).
-pub(super) fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
-    let ports: Vec<Vec<PortRange>> = services.iter().map(|service| tcp_ports(&service.value)).collect();
-    let mut by_address: BTreeMap<IpAddr, (Vec<ServerUse<'_>>, Vec<ServerUse<'_>>)> = BTreeMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let snat = match service.value.mode.as_ref().map(|mode| mode.value) {
-            Some(Mode::L4Snat) => true,
-            Some(Mode::L7Tcp | Mode::L7Http) => false,
-            Some(Mode::L4Dr | Mode::L4Nat) | None => continue,
-        };
-        for this in server_uses(index, &service.value) {
-            let (snats, proxies) = by_address.entry(this.address).or_default();
-            if snat { snats.push(this) } else { proxies.push(this) }
-        }
-    }
-    let mut shared = SharedPorts { ports: &ports, known: HashMap::new() };
-    for (snats, proxies) in by_address.values() {
-        for (snat, proxy) in snats.iter().flat_map(|snat| proxies.iter().map(move |proxy| (snat, proxy))) {
-            if cx.problems.is_full() {
-                return;
-            }
-            if let Some(port) = shared.first(snat, proxy) {
-                report_rewrites(snat, proxy, port, cx);
-            }
-        }
-    }
-}
-
-fn report_rewrites(a: &ServerUse<'_>, b: &ServerUse<'_>, port: u16, cx: &mut Context<'_>) {
-    // The one that stands later in the files is the one to change.
-    let (earlier, later) = if cx.places.span(a.place) <= cx.places.span(b.place) { (a, b) } else { (b, a) };
-    let mode = |service: &Service| service.mode.as_ref().map_or("", |mode| mode.value.word());
-    let label = format!("the other is at {}", cx.places.reference(earlier.place));
-    let message = format!(
-        "tcp port {port} of real server {} is used by {} ({}) and by {} ({})",
-        later.address,
-        name(earlier.service),
-        mode(earlier.service),
-        name(later.service),
-        mode(later.service)
-    );
-    cx.report(Code::RewriteClash, later.place, message)
-        .label(label)
-        .help("use one mode for both, or another port of the real server");
-}
-
-/// A real server of a service.
-struct ServerUse<'r> {
-    address: IpAddr,
-    /// `None`: the ports that clients use.
-    port: Option<u16>,
-    index: usize,
-    service: &'r Service,
-    place: Place,
-}
-
-fn server_uses(index: usize, service: &Service) -> Vec<ServerUse<'_>> {
-    let servers = service.real_servers.as_ref().map_or(&[][..], |list| &list.value.0);
-    let server = |server: &At<Server>| {
-        let address = server.value.address.as_ref()?;
-        let port = server.value.port.as_ref();
-        let place = port.map_or(address.place, |port| port.place);
-        let port = port.map(|port| port.value.0);
-        Some(ServerUse { address: address.value.0, port, index, service, place })
-    };
-    servers.iter().filter_map(server).collect()
-}
-
-/// TCP ports that clients of a service use, its TLS listener included; sorted.
-fn tcp_ports(service: &Service) -> Vec<PortRange> {
-    let mut ranges: Vec<PortRange> =
-        vip_ports(service).iter().filter(|u| u.transport == Transport::Tcp).map(|u| u.range).collect();
-    ranges.sort();
-    ranges
-}
-
-/// Ports that two services have in common; each pair of services is compared once.
-struct SharedPorts<'p> {
-    ports: &'p [Vec<PortRange>],
-    known: HashMap<(usize, usize), Option<u16>>,
-}
-
-impl SharedPorts<'_> {
-    fn first(&mut self, a: &ServerUse<'_>, b: &ServerUse<'_>) -> Option<u16> {
-        let carries_tcp = |u: &ServerUse<'_>| !self.ports[u.index].is_empty();
-        match (a.port, b.port) {
-            _ if !carries_tcp(a) || !carries_tcp(b) => None,
-            (Some(a), Some(b)) => (a == b).then_some(a),
-            (Some(port), None) => holds(&self.ports[b.index], port).then_some(port),
-            (None, Some(port)) => holds(&self.ports[a.index], port).then_some(port),
-            (None, None) => {
-                let ports = self.ports;
-                *self.known.entry((a.index, b.index)).or_insert_with(|| common(&ports[a.index], &ports[b.index]))
-            }
-        }
-    }
-}
-
-/// Whether sorted, disjoint ranges hold a port.
-fn holds(ranges: &[PortRange], port: u16) -> bool {
-    let after = ranges.partition_point(|range| range.first <= port);
-    after > 0 && ranges[after - 1].last >= port
-}
-
-/// The first port that two sorted lists of ranges share.
-fn common(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-        let first = x.first.max(y.first);
-        if first <= x.last.min(y.last) {
-            return Some(first);
-        }
-        if x.last < y.last {
-            a.next()
-        } else {
-            b.next()
-        };
-    }
-    None
 }

@@ -75,7 +75,21 @@ fn health_check() -> BoxedStrategy<HealthCheck> {
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
-    prop_oneof![Just(Mode::L4Dr), Just(Mode::L4Nat), Just(Mode::L7Tcp), Just(Mode::L7Http)]
+    prop_oneof![Just(Mode::L4Dr), Just(Mode::L4Nat), Just(Mode::L4Snat), Just(Mode::L7Tcp), Just(Mode::L7Http)]
+}
+
+fn source_address(mode: Mode) -> BoxedStrategy<SourceAddress> {
+    if mode != Mode::L4Snat {
+        return Just(SourceAddress::Auto).boxed();
+    }
+    let address = any::<[u8; 2]>().prop_map(|[a, b]| SourceAddress::Address(IpAddr::from([10, 8, a, b])));
+    prop_oneof![Just(SourceAddress::Auto), Just(SourceAddress::Vip), address].boxed()
+}
+
+fn source_ports() -> BoxedStrategy<PortRange> {
+    (1024..=65_472u16, 63..=1000u16)
+        .prop_map(|(first, more)| PortRange { first, last: first.saturating_add(more) })
+        .boxed()
 }
 
 fn real_server(mode: Mode) -> BoxedStrategy<RealServer> {
@@ -96,7 +110,7 @@ fn real_server(mode: Mode) -> BoxedStrategy<RealServer> {
         .prop_map(move |((port, weight, a, b, backup), tls, redirect, health_check)| RealServer {
             name: String::new(),
             address: IpAddr::from([0, 0, 0, 0]),
-            port: port.filter(|_| mode != Mode::L4Dr),
+            port: port.filter(|_| !matches!(mode, Mode::L4Dr | Mode::L4Nat)),
             weight,
             min_connections: a.min(b),
             max_connections: a.max(b),
@@ -127,7 +141,7 @@ fn persistence(mode: Mode) -> BoxedStrategy<Option<Persistence>> {
 }
 
 fn fallback(mode: Mode) -> BoxedStrategy<Option<Fallback>> {
-    let port = if matches!(mode, Mode::L7Tcp | Mode::L7Http) {
+    let port = if matches!(mode, Mode::L4Snat | Mode::L7Tcp | Mode::L7Http) {
         proptest::option::of(1..=65535u16).boxed()
     } else {
         Just(None).boxed()
@@ -172,10 +186,11 @@ pub(super) fn virtual_service() -> BoxedStrategy<VirtualService> {
                     protocol,
                     scheduler,
                 ),
+                (source_address(mode), proptest::option::of(1..100_000_000u32)),
                 (persistence(mode), health_check(), timeouts, tls, fallback(mode), (0..3_600_000u64, any::<bool>())),
                 proptest::collection::vec(real_server(mode), 1..4),
             )
-                .prop_map(move |(head, middle, real_servers)| {
+                .prop_map(move |(head, (source_address, new_flows), middle, real_servers)| {
                     let (name, interface, ports, first, protocol, scheduler) = head;
                     let (persistence, health_check, (connect, client, server), tls, fallback, (slow_start, cut)) =
                         middle;
@@ -189,6 +204,8 @@ pub(super) fn virtual_service() -> BoxedStrategy<VirtualService> {
                         ports,
                         protocol,
                         mode,
+                        source_address,
+                        new_flows_per_second: new_flows.filter(|_| !layer_7),
                         scheduler,
                         persistence,
                         health_check,
@@ -225,12 +242,12 @@ pub(super) fn config() -> BoxedStrategy<Config> {
     );
     (
         proptest::option::of(name()),
-        (1024..67_108_864u32, seconds(1..604_800)),
+        (1024..67_108_864u32, seconds(1..604_800), source_ports()),
         name(),
         proptest::option::of(pair),
         proptest::collection::vec(virtual_service(), 0..5),
     )
-        .prop_map(|(node_name, (flows, udp), file, high_availability, mut virtual_services)| {
+        .prop_map(|(node_name, (flows, udp, source_ports), file, high_availability, mut virtual_services)| {
             number(&mut virtual_services);
             let one = Certificate::Pfx { pfx: (&file).into(), password: Some(Secret::File(file.clone().into())) };
             Config {
@@ -239,6 +256,7 @@ pub(super) fn config() -> BoxedStrategy<Config> {
                     interfaces: vec![Interface { device: "eth0".into(), xdp: XdpMode::Generic }],
                     limits: Limits { flows, ..Limits::default() },
                     flow_timeouts: FlowTimeouts { udp, ..FlowTimeouts::default() },
+                    source_ports,
                     metrics_address: (udp.as_secs() % 2 == 0).then(|| ([127, 0, 0, 1], 9707).into()),
                 },
                 certificates: [
@@ -259,6 +277,9 @@ fn number(services: &mut [VirtualService]) {
         let index = u8::try_from(index).unwrap();
         service.address = IpAddr::from([10, 0, 0, index + 1]);
         service.name = format!("{}{index}", service.name);
+        if let Some(Fallback::Server { address, .. }) = &mut service.fallback {
+            *address = IpAddr::from([10, 9, 9, index + 1]);
+        }
         for (at, server) in service.real_servers.iter_mut().enumerate() {
             server.address = IpAddr::from([10, 1, index, u8::try_from(at).unwrap() + 1]);
             server.name = format!("server {at}");

@@ -9,6 +9,14 @@ use super::{HARMONIC, loaded};
 
 const LIVE: Live = Live { connections: 14, persistent_clients: 3 };
 
+const SNAT: &str = "
+version: 1
+node: {interfaces: [{device: eth0}]}
+virtual_services:
+  - {name: web, address: 192.168.10.80, ports: [80], mode: l4-snat, source_address: 192.168.10.5,
+     real_servers: [{name: a, address: 10.0.0.1, port: 8080}]}
+";
+
 /// What a change of the second service does, in sentences.
 fn changed(change: impl FnOnce(&mut VirtualService)) -> Vec<Touched> {
     let old = loaded(HARMONIC);
@@ -151,6 +159,23 @@ fn clients_move_when_persistence_ends_or_counts_them_otherwise() {
         }
     });
     assert_eq!((regrouped[0].clients, regrouped.len()), (Clients::Move, 1));
+}
+
+#[test]
+fn another_source_address_is_for_new_flows() {
+    let old = loaded(SNAT);
+    let mut new = old.clone();
+    new.virtual_services[0].source_address = SourceAddress::Vip;
+    new.virtual_services[0].new_flows_per_second = Some(1000);
+    let touched = impact(&old, &new);
+    assert!(touched.iter().all(|touched| !touched.is_noticed()), "{touched:?}");
+    assert_eq!(
+        said(&touched, Some(LIVE)),
+        [
+            "web changes its source address from 192.168.10.5 to vip for new flows; the others keep theirs",
+            "web gets another share of new flows; no flow is touched",
+        ]
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! IP addresses.
+//! IP addresses, alone and with a port, and words in their place.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::code::Code;
 use crate::config::decode::{Context, Definitions, FromNode};
+use crate::config::model::SourceAddress;
 use crate::config::places::Place;
 use crate::config::tree::{Node, clip};
 
@@ -56,5 +57,34 @@ impl FromNode for Socket {
 
     fn schema(_: &mut Definitions) -> Value {
         json!({"type": "string", "pattern": "^.+:[0-9]+$"})
+    }
+}
+
+/// `auto`, `vip` or an address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SourceChoice(pub(crate) SourceAddress);
+
+impl FromNode for SourceChoice {
+    fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
+        let text = cx.scalar(node, place, "`auto`, `vip` or an address")?;
+        match (text.as_str(), text.parse()) {
+            ("auto", _) => Some(Self(SourceAddress::Auto)),
+            ("vip", _) => Some(Self(SourceAddress::Vip)),
+            (_, Ok(address)) => Some(Self(SourceAddress::Address(address))),
+            (_, Err(_)) => {
+                let message = format!("`{}` is neither `auto`, `vip` nor an IP address", clip(&text));
+                cx.report(Code::BadAddress, place, message)
+                    .help("write auto, vip, or an address of this machine without prefix length");
+                None
+            }
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let words = json!([
+            {"const": "auto", "description": "The address that the kernel prefers towards the real server."},
+            {"const": "vip", "description": "The address of the service."}
+        ]);
+        json!({"anyOf": [{"oneOf": words}, Address::schema(definitions)]})
     }
 }

@@ -9,8 +9,8 @@ mod text;
 
 use std::time::Duration;
 
-pub(crate) use address::{Address, Socket};
-pub(crate) use ports::Ports;
+pub(crate) use address::{Address, Socket, SourceChoice};
+pub(crate) use ports::{Ports, SourcePorts};
 use serde_json::{Value, json};
 pub(crate) use text::{
     AbsolutePath, AeTitle, CookieName, Device, Expected, FilePath, Host, Name, Pattern, SecretText, Text, Url,

@@ -1,9 +1,9 @@
-//! Lists of ports.
+//! Lists of ports, and one range of them.
 
 use serde_json::{Value, json};
 
 use crate::config::code::Code;
-use crate::config::decode::{Context, Definitions, FromNode};
+use crate::config::decode::{Context, Definitions, FromNode, ToJson};
 use crate::config::model::PortRange;
 use crate::config::places::Place;
 use crate::config::tree::{Kind, Node, clip};
@@ -85,6 +85,33 @@ impl Ports {
             }
         }
         complete
+    }
+}
+
+/// One range of ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SourcePorts(pub(crate) PortRange);
+
+impl FromNode for SourcePorts {
+    fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
+        let text = cx.scalar(node, place, "a range of ports")?;
+        match parse_range(text.trim()) {
+            Ok(range) => Some(Self(range)),
+            Err(message) => {
+                cx.report(Code::BadPorts, place, message).help("write one range, such as 1024-32767");
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut Definitions) -> Value {
+        json!({"type": "string", "pattern": "^ *[0-9]+ *- *[0-9]+ *$"})
+    }
+}
+
+impl ToJson for SourcePorts {
+    fn to_json(&self) -> Value {
+        self.0.to_string().into()
     }
 }
 
