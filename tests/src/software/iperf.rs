@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::deployments::routed::same_family;
 use crate::lab::{Host, Process, require, wait_until};
 
 const PACKAGE: &str = "iperf3";
@@ -120,7 +121,15 @@ impl Run {
     /// # Errors
     /// When iperf3 is missing or a port is not opened.
     pub fn tcp(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
-        Self::start(client, hosts, address, port, &["--bitrate", rate])
+        Self::start(client, hosts, address, |_| address, port, &["--bitrate", rate])
+    }
+
+    /// The same to hosts that get it at addresses of their own.
+    ///
+    /// # Errors
+    /// As for [`Run::tcp`].
+    pub fn tcp_rewritten(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
+        Self::start(client, hosts, address, |host| same_family(host, address), port, &["--bitrate", rate])
     }
 
     /// The same with datagrams.
@@ -128,16 +137,32 @@ impl Run {
     /// # Errors
     /// As for [`Run::tcp`].
     pub fn udp(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
-        Self::start(client, hosts, address, port, &["--udp", "--bitrate", rate])
+        Self::start(client, hosts, address, |_| address, port, &["--udp", "--bitrate", rate])
     }
 
-    fn start(client: &Host, hosts: &[Host], address: IpAddr, port: u16, more: &[&str]) -> Result<Self> {
+    /// The same to hosts that get it at addresses of their own.
+    ///
+    /// # Errors
+    /// As for [`Run::tcp`].
+    pub fn udp_rewritten(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
+        Self::start(client, hosts, address, |host| same_family(host, address), port, &["--udp", "--bitrate", rate])
+    }
+
+    fn start(
+        client: &Host,
+        hosts: &[Host],
+        address: IpAddr,
+        listen: impl Fn(&Host) -> IpAddr,
+        port: u16,
+        more: &[&str],
+    ) -> Result<Self> {
         require("iperf3", PACKAGE)?;
         let (address, number) = (address.to_string(), port.to_string());
         let no_room = hosts.iter().map(no_room).collect::<Result<_>>()?;
         let mut servers = Vec::new();
         for host in hosts {
-            let serve = ["iperf3", "--server", "--json", "--one-off", "--bind", &address, "--port", &number];
+            let at = listen(host).to_string();
+            let serve = ["iperf3", "--server", "--json", "--one-off", "--bind", &at, "--port", &number];
             let mut server = host.spawn(&serve)?;
             host.wait_listening(&mut server, "tcp", port)?;
             servers.push((host.name().to_owned(), server));
