@@ -138,7 +138,7 @@ impl Routed {
     pub fn new(lab: &Lab, kind: Kind, narrow: Narrow) -> Result<Self> {
         let (front, clients, back) = (lab.network()?, lab.network()?, lab.network()?);
         let one_arm = kind == Kind::SnatOneArm;
-        let mut balancer = lab.host("lb1")?;
+        let mut balancer = lab.host("balancer")?;
         let mut router = router(lab, "router", &front, FRONT.host(1))?;
         let mut routers = Vec::new();
 
