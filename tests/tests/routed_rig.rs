@@ -12,9 +12,9 @@ use lb_tests::deployments::routed::{Kind, Narrow, Routed, forward, same_family};
 use lb_tests::frame::{self, ETHERNET, UDP};
 use lb_tests::lab::{Host, in_lab, wait_until};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
-use lb_tests::software::iperf;
+use lb_tests::software::iperf::{self, Run};
 use lb_tests::software::nginx::{self, Nginx};
-use lb_tests::traffic::{exchange, learn};
+use lb_tests::traffic::{Beat, exchange, learn};
 
 const ANSWER: Duration = Duration::from_secs(2);
 const HTTP_PORT: u16 = 80;
@@ -97,6 +97,50 @@ fn senders_learn_of_a_narrow_link_by_an_error_that_quotes_their_packet() -> Resu
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn streams_come_back_and_loads_are_whole_by_plain_routing() -> Result<()> {
+    in_lab("routed-load", |lab| {
+        let site = Routed::new(lab, Kind::SnatOneArm, Narrow::Nowhere)?;
+        let (client, server) = (&site.client, &site.servers[..1]);
+        for address in families(&site.servers[0]) {
+            let source = at(same_family(client, address), 0);
+            let beat = Beat::start_rewritten(client, source, server, at(address, ECHO_PORT))?;
+            let udp = Run::udp_rewritten(client, server, address, LOAD_PORT, "20M")?;
+            let tcp = Run::tcp_rewritten(client, server, address, LOAD_PORT + 1, "20M")?;
+            wait_until("a second of traffic has passed", 5 * ANSWER, || {
+                let arrived = beat.since(beat.beginning())?;
+                ensure!(arrived.sent > 1_000, "{arrived}");
+                Ok(())
+            })?;
+            udp.finish(server)?.ensure_whole()?;
+            ensure!(tcp.finish(server)?.bytes > 1_000_000, "too little");
+            let arrived = beat.finish()?;
+            assert_eq!((arrived.lost, arrived.unanswered, arrived.twice), (0, 0, 0), "{arrived}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_that_nobody_answers_is_not_taken_for_whole() -> Result<()> {
+    in_lab("routed-mute", |lab| {
+        let site = Routed::new(lab, Kind::SnatOneArm, Narrow::Nowhere)?;
+        let (client, server) = (&site.client, &site.servers[0]);
+        let service = at(server.v4(), ECHO_PORT);
+        let beat = Beat::start_rewritten(client, at(client.v4(), 0), &site.servers[..1], service)?;
+        // The way there stays, the way back leads nowhere.
+        let event = beat.now();
+        server.ip(&["route", "replace", "blackhole", &client.v4().to_string()])?;
+        let arrived = wait_until("datagrams are sent meanwhile", 5 * ANSWER, || {
+            let arrived = beat.since(event)?;
+            ensure!(arrived.sent > 100, "{arrived}");
+            Ok(arrived)
+        })?;
+        ensure!(arrived.lost == 0 && arrived.unanswered > 50, "{arrived}");
+        Ok(())
+    })
 }
 
 #[test]

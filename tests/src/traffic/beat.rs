@@ -148,6 +148,11 @@ impl Beat {
         Moment(self.begin.elapsed())
     }
 
+    /// The moment before the first datagram.
+    pub fn beginning(&self) -> Moment {
+        Moment(Duration::ZERO)
+    }
+
     /// What became of the datagrams that were sent since `from`. The last ones may still be under way:
     /// waits for them.
     ///
