@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::at;
 use lb_tests::balancer::Balancer;
 use lb_tests::deployments::routed::{Kind, Narrow, RAS_VIPS, Routed, forward, on_each, same_family};
 use lb_tests::deployments::{ECHO_PORT, Services};
+use lb_tests::lab::wait_until;
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use lb_tests::software::nginx::{self, Nginx};
 
@@ -102,6 +103,35 @@ fn the_service_needs_no_forwarding_by_the_kernel() -> Result<()> {
             let own = same_family(&site.servers[0], vip);
             let direct = UdpClient::new(&site.client, at(address, 0), at(own, ECHO_PORT))?.ask(300, ANSWER);
             ensure!(direct.is_err(), "the kernel forwards: {direct:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_source_port_that_two_services_would_show_one_server_is_refused_for_the_second() -> Result<()> {
+    const SERVER_PORT: u16 = 8080;
+    on_each("nat-clash", &NAT, Narrow::Nowhere, |lab, site| {
+        let _servers = EchoServer::everywhere(&site.servers, SERVER_PORT)?;
+        let yaml = Services::new(site.kind, "80").server_port(SERVER_PORT).one_server().yaml();
+        let (_, services) = yaml.split_once("virtual_services:\n").context("no services")?;
+        let second = services.replace("RAS-", "second-").replace("ports: [80]", "ports: [81]");
+        let balancer = Balancer::start(lab, &site.balancer, &format!("{yaml}{second}"))?;
+        for vip in RAS_VIPS {
+            let source = at(same_family(&site.client, vip), 9_000);
+            let before = balancer.status()?.packets_for("nat-conflict");
+            let first = UdpClient::new(&site.client, source, at(vip, 80))?;
+            first.ask(300, ANSWER)?;
+            drop(first);
+            let refused = UdpClient::new(&site.client, source, at(vip, 81))?.ask(300, ANSWER / 4);
+            ensure!(refused.is_err(), "two flows are one to the server: {refused:?}");
+            wait_until("the refusal is counted", ANSWER, || {
+                ensure!(balancer.status()?.packets_for("nat-conflict") == before + 1, "it is not");
+                Ok(())
+            })?;
+            // The first is as it was, and any other source port will do for the second.
+            UdpClient::new(&site.client, source, at(vip, 80))?.ask(300, ANSWER)?;
+            UdpClient::new(&site.client, at(source.ip(), 9_001), at(vip, 81))?.ask(300, ANSWER)?;
         }
         Ok(())
     })
