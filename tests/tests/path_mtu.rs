@@ -72,7 +72,7 @@ fn a_client_learns_of_a_narrow_link_towards_the_servers() -> Result<()> {
             // The one in the VIP's own network learns as well, though no router is before it.
             learn(&site.near, vip, || iperf::tcp(&site.near, vip, port, 1))?;
         }
-        ensure!(balancer.status()?.packets_for("icmp-error") >= 4, "the errors are not counted");
+        ensure!(balancer.status()?.packets_for("reply-error") >= 4, "the errors are not counted");
         assert_eq!(site.wrong_checksums()?, 0);
         Ok(())
     })

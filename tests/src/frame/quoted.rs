@@ -77,13 +77,20 @@ pub fn wrong_checksum(frame: &[u8]) -> Option<String> {
     (checksum(&[&pseudo, payload]) != [0, 0]).then(|| format!("{seen:?} has a wrong checksum"))
 }
 
-/// Whether a quoted packet is this one, apart from what a router changes and from where it was cut.
+/// Whether a quoted packet is this one, apart from what a router changes, from where it was cut, and from
+/// TCP's checksum: it is beyond the 8 bytes that every error quotes (RFC 792), so who translates an
+/// error leaves it.
 pub fn quotes(quoted: &Quoted, sent: &[u8]) -> bool {
+    let transport = quoted.inner.transport - ETHERNET;
+    let tcp = if quoted.inner.protocol == TCP { transport + 16..transport + 18 } else { 0..0 };
     let masked = |frame: &[u8]| -> Option<Vec<u8>> {
         let mut packet = frame.get(ETHERNET..)?.to_vec();
         let changing: &[usize] = if packet.first()? >> 4 == 4 { &[8, 10, 11] } else { &[7] };
-        for at in changing {
-            *packet.get_mut(*at)? = 0;
+        for at in changing.iter().copied().chain(tcp.clone()) {
+            // One that is beyond the cut is not there to be compared.
+            if let Some(byte) = packet.get_mut(at) {
+                *byte = 0;
+            }
         }
         Some(packet)
     };
