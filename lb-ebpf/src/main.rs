@@ -5,6 +5,7 @@
 #![expect(internal_features, reason = "atomic additions on maps have no stable name on the BPF target")]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
+mod functions;
 mod log;
 mod packet;
 mod tables;

@@ -68,6 +68,11 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
+    fn context(&self) -> usize {
+        self.ctx.ctx as usize
+    }
+
+    #[inline(always)]
     fn ingress(&self) -> u32 {
         self.ctx.ingress_ifindex() as u32
     }

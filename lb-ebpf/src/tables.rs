@@ -5,18 +5,24 @@
 //! for another key, while a pointer to them is in hand (kernel/bpf/hashtab.c); the worst outcome
 //! is that one packet's time is noted on a stranger's entry.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_or, atomic_xadd};
 
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::{
-    Admission, DEFAULT_FLOWS, DEFAULT_PENDING_FLOWS, DEFAULT_PERSISTENCE, Flow, FlowKey, Fragment, FragmentKey,
-    MAX_FRAGMENTS, MAX_NEW_CLIENTS, MAX_REASONS, MAX_SERVERS, MAX_SERVICE_PORTS, MAX_SERVICES, NO_SERVER, Opened,
-    PLACES_PER_WORD, Persistence, PersistenceKey, PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerCounters,
+    Address, Admission, DEFAULT_FLOWS, DEFAULT_PENDING_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_TRANSLATED_FLOWS, Flow,
+    FlowKey, Fragment, FragmentKey, MAX_FRAGMENTS, MAX_NEW_CLIENTS, MAX_POOLS, MAX_REASONS, MAX_SERVERS,
+    MAX_SERVICE_PORTS, MAX_SERVICES, MAX_SOURCES, NO_SERVER, Opened, PLACES_PER_WORD, PORT_WORDS, Persistence,
+    PersistenceKey, PortRanges, PortRangesKey, Reply, SCHEDULE_PLACES, Server, ServerCounters,
     ServerId, Service, ServiceId, ServicePortKey, Settings, Ticks, VIP_FILTER_WORDS, VerdictCounters, server_in_word,
 };
-use lb_common::datapath::{Arrival, Entry, Full, Placement, Reason, Tables, place};
+use lb_common::datapath::{
+    Binding, Entry, Full, Job, Next, Packet, Reason, Refusal, Tables, Tags, Verdict,
+};
+
+use crate::functions;
 
 #[btf_map(name = "settings")]
 static SETTINGS: Array<Settings, 1> = Array::new();
@@ -26,6 +32,15 @@ static VIP_FILTER: Array<u64, { VIP_FILTER_WORDS as usize }> = Array::new();
 static FLOWS: HashMap<FlowKey, Flow, { DEFAULT_FLOWS as usize }> = HashMap::new();
 #[btf_map(name = "pending_flows")]
 static PENDING_FLOWS: LruHashMap<FlowKey, Flow, { DEFAULT_PENDING_FLOWS as usize }> = LruHashMap::new();
+#[btf_map(name = "reply_filter")]
+static REPLY_FILTER: Array<u64, { VIP_FILTER_WORDS as usize }> = Array::new();
+#[btf_map(name = "replies")]
+static REPLIES: HashMap<FlowKey, Reply, { DEFAULT_TRANSLATED_FLOWS as usize }> = HashMap::new();
+#[btf_map(name = "sources")]
+static SOURCES: Array<Address, { MAX_SOURCES as usize }> = Array::new();
+// Mapped into the daemon's memory, which clears bits as atomically as the program sets them.
+#[btf_map(name = "source_ports")]
+static SOURCE_PORTS: Array<u64, { (MAX_POOLS * PORT_WORDS) as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map(name = "service_ports")]
 static SERVICE_PORTS: HashMap<ServicePortKey, ServiceId, { MAX_SERVICE_PORTS as usize }> = HashMap::new();
 #[btf_map(name = "port_ranges")]
@@ -49,7 +64,9 @@ static OPENED: Array<Opened, { MAX_SERVERS as usize }> = Array::new();
 #[btf_map(name = "closed")]
 static CLOSED: Array<u64, { MAX_SERVERS as usize }> = Array::new();
 #[btf_map(name = "admission")]
-static ADMISSION: PerCpuArray<Admission, 1> = PerCpuArray::new();
+static ADMISSION: PerCpuArray<Admission, { MAX_SERVICES as usize }> = PerCpuArray::new();
+#[btf_map(name = "job")]
+static JOB: PerCpuArray<Job, 1> = PerCpuArray::new();
 #[btf_map(name = "server_counters")]
 static SERVER_COUNTERS: PerCpuArray<ServerCounters, { MAX_SERVERS as usize }> = PerCpuArray::new();
 #[btf_map(name = "verdicts")]
@@ -74,6 +91,12 @@ impl<V: Copy> Entry<V> for MapEntry<V> {
     }
 
     #[inline(always)]
+    fn with<R>(&self, look: impl FnOnce(&V) -> R) -> R {
+        // SAFETY: as in `read`.
+        look(unsafe { &*self.0 })
+    }
+
+    #[inline(always)]
     fn update(&self, change: impl FnOnce(&mut V)) {
         // SAFETY: as in `read`; no other reference to the entry exists in this run.
         change(unsafe { &mut *self.0 });
@@ -87,26 +110,63 @@ fn element<T>(place: Option<*mut T>) -> Option<&'static mut T> {
     place.map(|pointer| unsafe { &mut *pointer })
 }
 
-/// Half of the datapath as a global function: the verifier judges it once, for any arguments, and
-/// not again for every way that leads here (Documentation/bpf/verifier.rst, "global functions").
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_place(key: *const FlowKey, placement: *mut Placement, arrival: u32) -> u32 {
-    // SAFETY: the verifier proves that both point to whole objects of their types, or are null.
-    let (Some(key), Some(placement)) = (unsafe { key.as_ref() }, unsafe { placement.as_mut() }) else { return 1 };
-    *placement = place(&Maps, key, Arrival::from_bits(arrival));
-    0
+/// What an insertion that must not replace anything came to.
+#[inline(always)]
+fn refusal(error: i32) -> Refusal {
+    if error == -EEXIST { Refusal::Exists } else { Refusal::Full }
 }
+
+/// There is an entry of this key (errno-base.h).
+const EEXIST: i32 = 17;
 
 impl Tables for Maps {
     type Flow = MapEntry<Flow>;
+    type Reply = MapEntry<Reply>;
     type Persistence = MapEntry<Persistence>;
 
     #[inline(always)]
-    fn place(&self, key: &FlowKey, arrival: Arrival) -> Placement {
-        let mut placement = Placement::NOWHERE;
-        lb_place(key, &mut placement, arrival.to_bits());
-        placement
+    fn decide<P: Packet>(&self, packet: &mut P) -> Next {
+        functions::decide(packet.context())
+    }
+
+    #[inline(always)]
+    fn open<P: Packet>(&self, packet: &mut P) -> Next {
+        functions::open(packet.context())
+    }
+
+    #[inline(always)]
+    fn bind<P: Packet>(&self, packet: &mut P) -> Result<(), Reason> {
+        functions::bind(packet.context())
+    }
+
+    #[inline(always)]
+    fn outbound<P: Packet>(&self, packet: &mut P) -> Verdict {
+        functions::outbound(packet.context())
+    }
+
+    #[inline(always)]
+    fn outbound_error<P: Packet>(&self, packet: &mut P) -> Verdict {
+        functions::outbound_error(packet.context())
+    }
+
+    #[inline(always)]
+    fn restore<P: Packet>(&self, packet: &mut P) -> Verdict {
+        functions::restore(packet.context())
+    }
+
+    #[inline(always)]
+    fn restore_error<P: Packet>(&self, packet: &mut P) -> Verdict {
+        functions::restore_error(packet.context())
+    }
+
+    #[inline(always)]
+    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, fin: bool) -> u32 {
+        functions::follow(packet.context(), key, to, tags, fin)
+    }
+
+    #[inline(always)]
+    fn job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        element(JOB.get_ptr_mut(0)).map(work)
     }
 
     #[inline(always)]
@@ -128,6 +188,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn reply_filter(&self, word: u32) -> u64 {
+        REPLY_FILTER.get(word).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow> {
         FLOWS.get_ptr_mut(key).map(MapEntry)
     }
@@ -135,6 +200,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Full> {
         FLOWS.insert(key, flow, 0).map_err(|_| Full)
+    }
+
+    #[inline(always)]
+    fn insert_new_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refusal> {
+        FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(refusal)
     }
 
     #[inline(always)]
@@ -153,6 +223,41 @@ impl Tables for Maps {
     fn remove_pending_flow(&self, key: &FlowKey) {
         // It may have been pushed out meanwhile: gone either way.
         let _ = PENDING_FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn reply(&self, key: &FlowKey) -> Option<Self::Reply> {
+        REPLIES.get_ptr_mut(key).map(MapEntry)
+    }
+
+    #[inline(always)]
+    fn insert_reply(&self, key: &FlowKey, reply: &Reply) -> Result<(), Refusal> {
+        REPLIES.insert(key, reply, u64::from(BPF_NOEXIST)).map_err(refusal)
+    }
+
+    #[inline(always)]
+    fn remove_reply(&self, key: &FlowKey) {
+        // The daemon's sweep may have been faster.
+        let _ = REPLIES.remove(key);
+    }
+
+    #[inline(always)]
+    fn source(&self, number: u32) -> Option<&Address> {
+        SOURCES.get(number)
+    }
+
+    #[inline(always)]
+    fn source_ports(&self, word: u32) -> u64 {
+        // All ports of a pool that does not exist are in use.
+        SOURCE_PORTS.get(word).copied().unwrap_or(u64::MAX)
+    }
+
+    #[inline(always)]
+    fn claim_source_port(&self, word: u32, bits: u64) -> u64 {
+        let Some(word) = SOURCE_PORTS.get_ptr_mut(word) else { return u64::MAX };
+        // SAFETY: a valid, aligned element of an array map; the kernel and the daemon change it
+        // atomically only. As for `next_turn`, a relaxed operation would not return the old value.
+        unsafe { atomic_or::<u64, u64, { AtomicOrdering::AcqRel }>(word, bits) }
     }
 
     #[inline(always)]
@@ -260,8 +365,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn admission<R>(&self, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
-        element(ADMISSION.get_ptr_mut(0)).map(account)
+    fn admission<R>(&self, service: ServiceId, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
+        element(ADMISSION.get_ptr_mut(service)).map(account)
     }
 
     #[inline(always)]
@@ -272,6 +377,14 @@ impl Tables for Maps {
             if new_flow {
                 counters.flows += 1;
             }
+        }
+    }
+
+    #[inline(always)]
+    fn count_reply(&self, server: ServerId, bytes: u32) {
+        if let Some(counters) = element(SERVER_COUNTERS.get_ptr_mut(server)) {
+            counters.reply_packets += 1;
+            counters.reply_bytes += u64::from(bytes);
         }
     }
 

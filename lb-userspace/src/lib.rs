@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config_files;
 pub mod daemon;
 pub mod dataplane;
+pub mod doctor;
 pub mod health;
 pub mod metrics;
 pub mod netlink;

@@ -8,18 +8,17 @@ use super::{Address, MAX_PORT_RANGES, Plain, ServerId, ServiceId, Ticks};
 /// What the datapath remembers of a flow. One cache line holds it and its key's tail.
 ///
 /// Fields that are zero in a new flow stand apart, so that the kernel program stores them and does
-/// not call a function that clears a block. Those for translation are zero in `l4-dr`; they are here so that the layout stays when a
-/// flow needs them.
+/// not call a function that clears a block. Those for translation are zero in `l4-dr`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Its virtual service.
     pub service: ServiceId,
-    /// Translation: number of the balancer's source address.
+    /// `l4-snat`: number of the source address that the real server sees, see `sources`.
     pub source: u32,
     /// Its real server.
     pub server: ServerId,
-    /// Translation: source port towards the real server, host order.
+    /// `l4-snat`: the source port that the real server sees, host order.
     pub source_port: u16,
     /// A [`FlowState`].
     pub state: u8,
@@ -31,8 +30,53 @@ pub struct Flow {
     pub last_seen: Ticks,
     /// First packet from the client.
     pub created: Ticks,
-    /// Zero.
-    pub spare: u32,
+    /// Translation: a digest of where the client's packets come from, so that a change is noticed
+    /// without a look at the [`Reply`].
+    pub last_hop: u32,
+}
+
+/// What the datapath remembers for the packets of a real server that answers a translated flow: what
+/// they become, and the last hop, by which the client's packets came and these leave.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Destination that the packets get: the client.
+    pub client: Address,
+    /// Source that they get: the VIP.
+    pub vip: Address,
+    /// Destination port that they get, host order.
+    pub client_port: u16,
+    /// Source port that they get, host order.
+    pub vip_port: u16,
+    /// The real server.
+    pub server: ServerId,
+    /// Its generation when the flow was scheduled; another one now means: forget it.
+    pub generation: u32,
+    /// Last packet from the real server.
+    pub last_seen: Ticks,
+    /// Device of the last hop.
+    pub ifindex: u32,
+    /// MAC address of the last hop.
+    pub destination_mac: [u8; 6],
+    /// MAC address of the device.
+    pub source_mac: [u8; 6],
+    /// VLAN of the outer tag; 0: untagged.
+    pub outer_vlan: u16,
+    /// VLAN of the inner tag; 0: at most one tag.
+    pub inner_vlan: u16,
+    /// `l4-snat`: the pool that the source port belongs to, see `source_ports`.
+    pub pool: u32,
+    /// Which sides have sent FIN: [`Reply::CLIENT_FIN`], [`Reply::SERVER_FIN`].
+    pub ended: u32,
+}
+
+impl Reply {
+    /// The client has sent FIN.
+    pub const CLIENT_FIN: u32 = 1;
+    /// The real server has sent FIN.
+    pub const SERVER_FIN: u32 = 2;
+    /// Both have.
+    pub const BOTH_FIN: u32 = Self::CLIENT_FIN | Self::SERVER_FIN;
 }
 
 /// How far a flow has come, as far as the client's packets show.
@@ -43,8 +87,11 @@ pub enum FlowState {
     Pending = 0,
     /// The client has answered the server.
     Established = 1,
-    /// FIN or RST seen from the client.
+    /// Over: RST seen, or FIN from both sides; in `l4-dr`, where the real server's packets are not
+    /// seen, from the client.
     Closing = 2,
+    /// FIN seen from the client, and not yet from the real server.
+    HalfClosed = 3,
 }
 
 impl FlowState {
@@ -55,6 +102,7 @@ impl FlowState {
         match value {
             1 => Self::Established,
             2 => Self::Closing,
+            3 => Self::HalfClosed,
             _ => Self::Pending,
         }
     }
@@ -82,6 +130,8 @@ pub struct Service {
     pub scheduler: u8,
     /// Zero.
     pub spare: u16,
+    /// New flows that one CPU records for it within a tick.
+    pub new_flows_per_tick: u32,
 }
 
 /// How packets get to the real servers of a service.
@@ -92,6 +142,10 @@ pub enum ServiceMode {
     None = 0,
     /// Direct routing.
     DirectRouting = 1,
+    /// The destination is rewritten.
+    Nat = 2,
+    /// Source and destination are rewritten.
+    SourceNat = 3,
 }
 
 impl ServiceMode {
@@ -101,6 +155,8 @@ impl ServiceMode {
     pub const fn from_u8(value: u8) -> Self {
         match value {
             1 => Self::DirectRouting,
+            2 => Self::Nat,
+            3 => Self::SourceNat,
             _ => Self::None,
         }
     }
@@ -154,8 +210,8 @@ pub struct Server {
     pub port: u16,
     /// A [`ServerState`].
     pub state: u8,
-    /// Zero.
-    pub spare: u8,
+    /// A [`ServiceMode`], that of its service.
+    pub mode: u8,
     /// Share of new flows.
     pub weight: u32,
     /// Takes no new flow at this many connections; 0: no limit.
@@ -164,6 +220,10 @@ pub struct Server {
     pub min_connections: u32,
     /// Its service.
     pub service: ServiceId,
+    /// `l4-snat`: number of the source address of new flows, see `sources`; 0: there is none.
+    pub source: u32,
+    /// `l4-snat`: the pool of source ports for TCP; the next one is for UDP. See `source_ports`.
+    pub pool: u32,
     /// Its own address.
     pub address: Address,
 }
@@ -229,14 +289,18 @@ pub struct Persistence {
     pub created: Ticks,
 }
 
-/// Which server a fragmented datagram goes to.
+/// What the first fragment of a datagram said, and the later ones do not say.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fragment {
-    /// The server.
+    /// The server it goes to; 0: it came from a real server, and goes to a client.
     pub server: ServerId,
-    /// Its generation.
+    /// The server's generation.
     pub generation: u32,
+    /// Source port, host order.
+    pub source_port: u16,
+    /// Destination port, host order.
+    pub destination_port: u16,
 }
 
 /// Flows given to a server since the table was made. Live connections are `opened - closed`.
@@ -251,7 +315,8 @@ pub struct Opened {
     pub spare: u32,
 }
 
-/// How many new flows this CPU has recorded within the current tick.
+/// How many new flows this CPU has recorded within the current tick, over all services (number 0)
+/// or for one of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
@@ -259,18 +324,24 @@ pub struct Admission {
     pub tick: Ticks,
     /// New flows within it.
     pub flows: u32,
+    /// New flows beyond the limit, counting up.
+    pub beyond: u64,
 }
 
-/// Traffic to one server, counted by each CPU for itself.
+/// Traffic to and from one server, counted by each CPU for itself.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
-    /// Frames.
+    /// Frames to it.
     pub packets: u64,
-    /// Bytes of the frames.
+    /// Bytes of these frames.
     pub bytes: u64,
     /// New flows.
     pub flows: u64,
+    /// Frames from it, which `l4-dr` does not see.
+    pub reply_packets: u64,
+    /// Bytes of these frames.
+    pub reply_bytes: u64,
 }
 
 /// Frames that ended with one verdict, counted by each CPU for itself.
@@ -293,24 +364,32 @@ pub struct Settings {
     pub new_flows_per_tick: u32,
     /// Length of a tick in nanoseconds.
     pub tick_ns: u64,
+    /// First source port of `l4-snat`, host order.
+    pub first_source_port: u16,
+    /// Last one, included.
+    pub last_source_port: u16,
+    /// Zero.
+    pub spare: u32,
 }
 
 const _: () = {
     assert!(size_of::<Address>() == 16);
     assert!(size_of::<Flow>() == 6 * 4 + 2 + 1 + 1 + 4);
-    assert!(size_of::<Service>() == 16 + 5 * 4 + 1 + 1 + 2);
-    assert!(size_of::<Server>() == 4 + 4 + 6 + 6 + 3 * 2 + 1 + 1 + 4 * 4 + 16);
+    assert!(size_of::<Service>() == 16 + 5 * 4 + 1 + 1 + 2 + 4);
+    assert!(size_of::<Server>() == 4 + 4 + 6 + 6 + 3 * 2 + 1 + 1 + 6 * 4 + 16);
+    assert!(size_of::<Reply>() == 2 * 16 + 2 * 2 + 4 * 4 + 2 * 6 + 2 * 2 + 2 * 4);
     assert!(size_of::<PortRanges>() == 4 + 8 * MAX_PORT_RANGES);
     assert!(size_of::<Persistence>() == 16);
-    assert!(size_of::<Fragment>() == 8);
+    assert!(size_of::<Fragment>() == 12);
     assert!(size_of::<Opened>() == 16);
-    assert!(size_of::<Admission>() == 8);
-    assert!(size_of::<ServerCounters>() == 24);
+    assert!(size_of::<Admission>() == 16);
+    assert!(size_of::<ServerCounters>() == 40);
     assert!(size_of::<VerdictCounters>() == 16);
-    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<Settings>() == 24);
 };
 
 impl Plain for Flow {}
+impl Plain for Reply {}
 impl Plain for Service {}
 impl Plain for Server {}
 impl Plain for PortRanges {}

@@ -11,6 +11,8 @@
 //! | `vip_filter` | array | word -> 64 bits | daemon |
 //! | `flows` | hash | [`FlowKey`] -> [`Flow`] | kernel; daemon removes |
 //! | `pending_flows` | LRU hash | [`FlowKey`] -> [`Flow`] | kernel; daemon removes |
+//! | `reply_filter` | array | word -> 64 bits | daemon |
+//! | `replies` | hash | [`FlowKey`] -> [`Reply`] | kernel; daemon removes |
 //! | `service_ports` | hash | [`ServicePortKey`] -> service | daemon |
 //! | `port_ranges` | hash | [`PortRangesKey`] -> [`PortRanges`] | daemon |
 //! | `services` | array | service -> [`Service`] | daemon |
@@ -21,8 +23,10 @@
 //! | `servers` | array | server -> [`Server`] | daemon |
 //! | `opened` | array | server -> [`Opened`] | kernel |
 //! | `closed` | array | server -> connections ended | daemon |
+//! | `sources` | array | number -> [`Address`] | daemon |
+//! | `source_ports` | array | word -> 64 bits | kernel sets; daemon clears |
 //! | `fragments` | LRU hash | [`FragmentKey`] -> [`Fragment`] | kernel |
-//! | `admission` | per-CPU array | 0 -> [`Admission`] | kernel |
+//! | `admission` | per-CPU array | service -> [`Admission`] | kernel |
 //! | `server_counters` | per-CPU array | server -> [`ServerCounters`] | kernel |
 //! | `verdicts` | per-CPU array | reason -> [`VerdictCounters`] | kernel |
 //! | `settings` | array | 0 -> [`Settings`] | daemon |
@@ -37,14 +41,14 @@ mod key;
 mod tests;
 
 pub use entry::{
-    Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Scheduler, Server,
+    Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Reply, Scheduler, Server,
     ServerCounters, ServerState, Service, ServiceMode, Settings, VerdictCounters,
 };
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises
 /// tables that another version left behind.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Coarse time of the datapath: about a second, counted from boot; see [`Settings::tick_ns`].
 pub type Ticks = u32;
@@ -61,6 +65,7 @@ pub trait Plain: Copy + 'static {}
 
 impl Plain for u32 {}
 impl Plain for u64 {}
+impl Plain for Address {}
 
 /// Virtual services: an array, so it costs what it holds; 1,000 is the largest deployment asked for.
 pub const MAX_SERVICES: u32 = 1024;
@@ -83,7 +88,7 @@ pub const SCHEDULE_PLACES: u32 = 4 << 20;
 /// Places in one word of `schedule`.
 pub const PLACES_PER_WORD: u32 = 4;
 
-/// 64-bit words of `vip_filter`.
+/// 64-bit words of `vip_filter` and of `reply_filter`.
 pub const VIP_FILTER_WORDS: u32 = 1024;
 
 /// First fragments remembered.
@@ -95,6 +100,18 @@ pub const DEFAULT_FLOWS: u32 = 1 << 20;
 /// Default size of `pending_flows`.
 pub const DEFAULT_PENDING_FLOWS: u32 = 1 << 17;
 
+/// Default size of `replies`.
+pub const DEFAULT_TRANSLATED_FLOWS: u32 = 1 << 18;
+
+/// Source addresses of `l4-snat`; number 0 is none.
+pub const MAX_SOURCES: u32 = 256;
+
+/// Pools of source ports: two, for TCP and UDP, for each (source address, real server, port).
+pub const MAX_POOLS: u32 = 2048;
+
+/// 64-bit words of `source_ports` in one pool: a bit for each port, set while it is in use.
+pub const PORT_WORDS: u32 = 65_536 / 64;
+
 /// Default size of `persistence`.
 pub const DEFAULT_PERSISTENCE: u32 = 1 << 18;
 
@@ -104,11 +121,12 @@ pub const MAX_NEW_CLIENTS: u32 = 1 << 16;
 /// Size of `verdicts`: more than there are reasons, so that a reason may be added without a new layout.
 pub const MAX_REASONS: u32 = 64;
 
-/// Which bit of `vip_filter` an address sets: word and bit. Several addresses may share a bit;
-/// then a packet for a stranger is looked up in vain, and nothing else happens.
+/// Which bit an address sets, a VIP in `vip_filter`, a real server whose replies are translated in
+/// `reply_filter`: word and bit. Several addresses may share a bit; then a packet for a stranger is
+/// looked up in vain, and nothing else happens.
 #[inline(always)]
 #[must_use]
-pub fn vip_filter_bit(address: &Address) -> (u32, u64) {
+pub fn filter_bit(address: &Address) -> (u32, u64) {
     let [a, b, c, d] = address.words();
     let hash = (a ^ b.rotate_left(7) ^ c.rotate_left(13) ^ d).wrapping_mul(0x9e37_79b1) >> 16;
     (hash >> 6, 1 << (hash & 63))

@@ -1,62 +1,117 @@
-//! The flow of a packet: found and kept up to date, or opened.
+//! The flow of a packet: found and kept up to date.
 //!
-//! A flow of which one packet was seen may be spoofed. It is kept in `pending_flows`, where the
-//! least recently used one makes room; the client's next packet moves it to `flows`, where nothing
-//! is ever pushed out and only the daemon's sweep removes what is over.
+//! A flow of which one packet was seen may be spoofed. In `l4-dr` it is kept in `pending_flows`, where
+//! the least recently used one makes room; the client's next packet moves it to `flows`, where nothing
+//! is ever pushed out and only the daemon's sweep removes what is over. A translated flow is in `flows`
+//! from the first packet on, because it has a reply entry and a port that must not be lost sight of.
 
-use super::parse::Transport;
-use super::select::{self, Arrival, Placement};
-use super::{Entry, Reason, Route, Tables, Verdict, held_server};
-use crate::abi::{Flow, FlowKey, FlowState, Server, ServerId, Ticks};
+use super::at::At;
+use super::hop::{self, Tags};
+use super::job::{self, Next};
+use super::parse::{Header, Transport};
+use super::select::{self, Arrival};
+use super::translate::Binding;
+use super::{Entry, Packet, Reason, Route, Tables, Verdict, fragment, held_server};
+use crate::abi::{Flow, FlowKey, FlowState, NO_SERVER, Reply, Server, ServerId, Ticks};
 
-/// Where the packet goes. Flows are looked up first: an established one costs one lookup.
+/// What is known of a packet that may belong to a flow.
+pub(super) struct Arrived<'p> {
+    pub key: &'p FlowKey,
+    pub transport: &'p Transport,
+    pub at: At,
+    pub tags: Tags,
+    pub header: &'p Header,
+    /// The source is a real server whose replies are translated.
+    pub from_server: bool,
+    /// It is the first fragment of a datagram.
+    pub part: bool,
+}
+
+/// What is to be done with the packet. Flows are looked up first: an established one costs one lookup.
 #[inline(always)]
-pub(super) fn route<'t, T: Tables>(tables: &'t T, key: &FlowKey, transport: &Transport) -> Result<Route<'t>, Verdict> {
+pub(super) fn route<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrived: &Arrived<'_>) -> Result<Next, Verdict> {
+    let Arrived { key, transport, .. } = *arrived;
     let now = tables.now();
     let entry = tables.flow(key);
+    let mut previous = Previous { server: NO_SERVER, binding: Binding::NONE };
     if let Some(entry) = &entry {
         let flow = entry.read();
-        if let Some(server) = held_server(tables, flow.server, flow.generation)
-            && !reopens(&flow, transport)
-        {
-            keep(tables, key, entry, &flow, transport, now);
-            return Ok(route_to(flow.server, server, Reason::Established));
+        if let Some(server) = held_server(tables, flow.server, flow.generation) {
+            if !reopens(&flow, transport) {
+                keep(packet, tables, arrived, entry, &flow, now);
+                return deliver(packet, tables, arrived, &route_to(&flow, server, Reason::Established));
+            }
+            previous = Previous { server: flow.server, binding: binding(&flow) };
         }
     } else if let Some(entry) = tables.pending_flow(key) {
         let flow = entry.read();
         if let Some(server) = held_server(tables, flow.server, flow.generation) {
             let reason = answer(tables, key, &entry, flow, transport, now);
-            return Ok(route_to(flow.server, server, reason));
+            return deliver(packet, tables, arrived, &route_to(&flow, server, reason));
         }
     }
-    let placement = tables.place(key, Arrival { opens: transport.opens(), closes: transport.closes() });
-    let Some(server) = tables.server(placement.server) else { return Err(placement.refusal()) };
-    if placement.tracked {
-        let flow = new_flow(&placement, server, now);
-        match &entry {
-            Some(entry) => entry.update(|old| *old = flow),
-            None => tables.insert_pending_flow(key, &flow),
-        }
+    // The real server of one service may be a client of another.
+    if arrived.from_server && tables.reply(key).is_some() {
+        return Ok(reply(tables, arrived));
     }
-    Ok(Route { id: placement.server, server, reason: placement.reason, new_flow: placement.tracked })
+    let replaces = entry.is_some();
+    Ok(job::note(tables, Next::Open, |job| {
+        job.key = *key;
+        job.at = arrived.at;
+        job.tags = arrived.tags;
+        job.arrival = Arrival { opens: transport.opens(), closes: transport.closes() }.to_bits();
+        job.replaces = u32::from(replaces);
+        job.previous = previous.server;
+        job.binding = previous.binding;
+        job.is_error = 0;
+        job.is_part = u32::from(arrived.part);
+        job.identification = arrived.header.identification;
+    }))
+}
+
+/// The binding that the flow had with a real server.
+#[derive(Clone, Copy)]
+struct Previous {
+    server: ServerId,
+    binding: Binding,
+}
+
+/// To its server: at once, or once it is rewritten.
+#[inline(always)]
+fn deliver<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    arrived: &Arrived<'_>,
+    route: &Route<'_>,
+) -> Result<Next, Verdict> {
+    if arrived.part {
+        fragment::remember(tables, arrived.key, arrived.header.identification, route);
+    }
+    Ok(super::deliver(packet, tables, arrived.key, arrived.at, arrived.tags, route))
+}
+
+/// The packet of a real server is to be restored.
+#[inline(always)]
+pub(super) fn reply<T: Tables>(tables: &T, arrived: &Arrived<'_>) -> Next {
+    if arrived.part {
+        fragment::remember_reply(tables, arrived.key, arrived.header.identification);
+    }
+    job::note(tables, Next::Restore, |job| {
+        job.key = *arrived.key;
+        job.at = arrived.at;
+        job.tags = arrived.tags;
+    })
+}
+
+/// What the balancer puts in the place of the client.
+#[inline(always)]
+pub(super) const fn binding(flow: &Flow) -> Binding {
+    Binding::new(flow.source, flow.source_port)
 }
 
 #[inline(always)]
-fn new_flow(placement: &Placement, server: &Server, now: Ticks) -> Flow {
-    Flow {
-        service: placement.service,
-        server: placement.server,
-        generation: server.generation,
-        last_seen: now,
-        created: now,
-        state: FlowState::Pending as u8,
-        ..Flow::default()
-    }
-}
-
-#[inline(always)]
-fn route_to(id: ServerId, server: &Server, reason: Reason) -> Route<'_> {
-    Route { id, server, reason, new_flow: false }
+fn route_to<'t>(flow: &Flow, server: &'t Server, reason: Reason) -> Route<'t> {
+    Route { id: flow.server, server, binding: binding(flow), reason, new_flow: false }
 }
 
 /// Whether the client uses the ports of a finished connection for a new one (RFC 9293 §3.6.1).
@@ -68,11 +123,18 @@ fn reopens(flow: &Flow, transport: &Transport) -> bool {
 /// A packet of an established flow. Writes only what changes, so that CPUs that share a flow do
 /// not fight for its cache line.
 #[inline(always)]
-fn keep<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Flow, flow: &Flow, transport: &Transport, now: Ticks) {
-    let state = next_state(flow.state, transport);
+fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, entry: &T::Flow, flow: &Flow, now: Ticks) {
+    let Arrived { key, transport, tags, .. } = *arrived;
+    // Only a translated flow has a last hop.
+    let translated = flow.last_hop != 0;
+    let mut state = next_state(flow.state, transport);
+    if translated && transport.closes() && !arrived.at.rst() {
+        let ended = tables.follow(packet, key, (flow.server, binding(flow)), tags, true);
+        state = if ended == Reply::BOTH_FIN { FlowState::Closing } else { FlowState::HalfClosed } as u8;
+    }
     if state != flow.state {
         entry.update(|flow| flow.state = state);
-        // Placed anew under its old entry, the flow never was among the pending ones.
+        // Placed anew under its old entry, or translated, the flow never was among the pending ones.
         if flow.state == FlowState::Pending as u8 {
             select::confirm_client(tables, key, flow);
         }
@@ -80,6 +142,13 @@ fn keep<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Flow, flow: &Flow, tran
     if flow.last_seen != now {
         entry.update(|flow| flow.last_seen = now);
         select::touch_client(tables, key, flow, now);
+        if translated {
+            let digest = hop::digest(packet, tags);
+            if digest != flow.last_hop {
+                tables.follow(packet, key, (flow.server, binding(flow)), tags, false);
+                entry.update(|flow| flow.last_hop = digest);
+            }
+        }
     }
 }
 

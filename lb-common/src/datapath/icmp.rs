@@ -1,14 +1,16 @@
-//! ICMP to a VIP. Errors quote a packet that a real server sent (RFC 792, RFC 4443 §2.1) and go to
-//! that server, or path-MTU discovery would fail; everything else is for the balancer itself.
+//! ICMP. An error to a VIP quotes a packet that a real server sent (RFC 792, RFC 4443 §2.1) and goes to
+//! that server; an error about a translated packet to a real server goes to the client. Without
+//! either path-MTU discovery would fail. Everything else is for the balancer itself.
 
+use super::at::At;
+use super::flow::binding;
+use super::job::{self, Next};
 use super::parse::{Header, Link};
 use super::select::Arrival;
-use super::{Entry, Packet, Reason, Route, Tables, Truncated, Verdict, deliver, held_server};
-use crate::abi::{Address, FlowKey, Server, ServerId};
+use super::translate::Binding;
+use super::{Entry, Packet, Reason, Route, Tables, Truncated, Verdict, held_server, send};
+use crate::abi::{Address, FlowKey, NO_SERVER, ServiceMode};
 use crate::wire::{icmp, ipv4, ipv6, protocol};
-
-/// Bytes of an IPv6 fragment header (RFC 8200 §4.5).
-const FRAGMENT_HEADER: usize = 8;
 
 #[inline(always)]
 pub(super) fn forward<P: Packet, T: Tables>(
@@ -16,24 +18,27 @@ pub(super) fn forward<P: Packet, T: Tables>(
     tables: &T,
     link: &Link,
     header: &Header,
-) -> Result<Verdict, Verdict> {
-    if header.fragment.is_later() {
-        return Err(Verdict::pass(Reason::Icmp));
-    }
-    let Ok(start) = packet.load_be16(header.transport) else {
-        return Err(Verdict::pass(Reason::Icmp));
+) -> Result<Next, Verdict> {
+    // To a stranger it may be an error about a packet of ours, and nothing else is said about it.
+    let (other, unknown) = if header.concern.to_vip {
+        (Verdict::pass(Reason::Icmp), Verdict::pass(Reason::IcmpErrorUnknown))
+    } else {
+        (Verdict::pass(Reason::NotVip), Verdict::pass(Reason::NotVip))
     };
+    if header.fragment.is_later() {
+        return Err(other);
+    }
+    let Ok(start) = packet.load_be16(header.transport) else { return Err(other) };
     let kind = (start >> 8) as u8;
-    let unknown = Verdict::pass(Reason::IcmpErrorUnknown);
     let quoted = header.transport + icmp::HEADER;
     let key = if header.protocol == protocol::ICMP {
         if !icmp::is_error(kind) {
-            return Err(Verdict::pass(Reason::Icmp));
+            return Err(other);
         }
         quoted_v4(packet, quoted)
     } else {
         if kind >= icmp::V6_INFORMATIONAL {
-            return Err(Verdict::pass(Reason::Icmp));
+            return Err(other);
         }
         quoted_v6(packet, quoted)
     };
@@ -42,25 +47,46 @@ pub(super) fn forward<P: Packet, T: Tables>(
     if key.vip != header.destination {
         return Err(unknown);
     }
-    let (id, server) = owner(tables, &key);
-    let Some(server) = server else { return Err(unknown) };
-    deliver(packet, tables, link, &Route { id, server, reason: Reason::IcmpError, new_flow: false })
-}
-
-/// The server that the flow is with, or would be with if nobody remembers it.
-#[inline(always)]
-fn owner<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> (ServerId, Option<&'t Server>) {
-    let flow = match tables.flow(key) {
-        Some(flow) => Some(flow),
-        None => tables.pending_flow(key),
+    let at = At::new(link, header, 0);
+    let note = |next, id, binding| {
+        job::note(tables, next, |job| {
+            job.key = key;
+            job.at = at;
+            job.tags = link.tags();
+            job.server = id;
+            job.binding = binding;
+        })
     };
-    if let Some(flow) = flow {
-        let flow = flow.read();
-        return (flow.server, held_server(tables, flow.server, flow.generation));
+    // About a packet to a real server? Then the quoted ends are, the other way round, those of its replies.
+    if tables.reply(&key).is_some() {
+        return Ok(note(Next::RestoreError, 0, Binding::NONE));
     }
-    // As a packet that ends the flow: placed by persistence or the ring, and not remembered.
-    let placement = tables.place(key, Arrival { opens: false, closes: true });
-    (placement.server, tables.server(placement.server))
+    if !header.concern.to_vip {
+        return Err(unknown);
+    }
+    let flow = match tables.flow(&key) {
+        Some(flow) => Some(flow),
+        None => tables.pending_flow(&key),
+    };
+    let Some(flow) = flow else {
+        // As a packet that ends the flow: placed by persistence or the ring, and not remembered.
+        return Ok(job::note(tables, Next::Open, |job| {
+            job.key = key;
+            job.at = at;
+            job.tags = link.tags();
+            job.arrival = Arrival { opens: false, closes: true }.to_bits();
+            job.replaces = 0;
+            job.previous = NO_SERVER;
+            job.is_error = 1;
+            job.is_part = 0;
+        }));
+    };
+    let (id, generation, binding) = flow.with(|flow| (flow.server, flow.generation, binding(flow)));
+    let Some(server) = held_server(tables, id, generation) else { return Err(unknown) };
+    if server.mode != ServiceMode::DirectRouting as u8 {
+        return Ok(note(Next::OutboundError, id, binding));
+    }
+    Ok(Next::End(send(packet, tables, link.tags(), &Route::of(id, server, Reason::IcmpError))))
 }
 
 /// The flow whose reply is quoted: the server's packet names VIP and client the other way round.
@@ -83,11 +109,11 @@ fn quoted_v6<P: Packet>(packet: &P, at: usize) -> Result<Option<FlowKey>, Trunca
     // Only the sender fragments in IPv6: a datagram that is too big for the path is quoted as one
     // of its fragments, and the first has the ports.
     if protocol == ipv6::FRAGMENT {
-        let fragment = packet.load::<{ FRAGMENT_HEADER / 4 }>(transport)?;
+        let fragment = packet.load::<{ ipv6::FRAGMENT_HEADER / 4 }>(transport)?;
         if fragment.be16(2) & ipv6::OFFSET_MASK != 0 {
             return Ok(None);
         }
-        (protocol, transport) = (fragment.byte(0), transport + FRAGMENT_HEADER);
+        (protocol, transport) = (fragment.byte(0), transport + ipv6::FRAGMENT_HEADER);
     }
     ports(packet, transport, protocol, client, vip)
 }

@@ -11,48 +11,94 @@
 //!                                          service -> persistence -> scheduler -> remember
 //! ```
 
+mod at;
+mod bind;
 mod flow;
 mod fragment;
+mod hop;
 mod icmp;
+mod job;
+mod open;
 mod packet;
 mod parse;
-mod rewrite;
+mod reply;
 mod select;
+mod source_port;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod verdict;
 
+pub use at::At;
+pub use bind::bind;
+pub use hop::Tags;
+pub use job::{Job, Next};
+pub use open::open;
 pub use packet::{Packet, Truncated};
+pub use reply::{follow, restore, restore_error};
 pub use select::{Arrival, Placement, place};
-pub use tables::{Entry, Full, Tables};
+pub use tables::{Entry, Full, Refusal, Tables};
+pub use translate::{Binding, outbound, outbound_error, replies};
 pub use verdict::{Action, Kind, Reason, Verdict};
 
-use crate::abi::{FlowKey, Server, ServerId, ServerState, vip_filter_bit};
-use parse::Link;
+use crate::abi::{Address, FlowKey, Server, ServerId, ServerState, ServiceMode, filter_bit};
+use flow::Arrived;
+use hop::Hop;
 
 /// Decides about a frame, rewrites it, and counts the verdict.
 #[inline(always)]
 pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let bytes = packet.length();
-    let (Ok(verdict) | Err(verdict)) = decide(packet, tables);
+    let mut next = tables.decide(packet);
+    if next == Next::Open {
+        next = tables.open(packet);
+    }
+    if next == Next::Bind {
+        next = match tables.bind(packet) {
+            Ok(()) => Next::Outbound,
+            Err(reason) => Next::End(Verdict::drop(reason)),
+        };
+    }
+    let verdict = match next {
+        Next::End(verdict) => verdict,
+        Next::Open | Next::Bind | Next::Outbound => tables.outbound(packet),
+        Next::OutboundError => tables.outbound_error(packet),
+        Next::Restore => tables.restore(packet),
+        Next::RestoreError => tables.restore_error(packet),
+    };
     tables.count_verdict(verdict.reason, bytes);
     verdict
 }
 
+/// Decides about a frame, and sends what needs no other addresses.
+#[inline(always)]
+pub fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    match early(packet, tables) {
+        Ok(next) => next,
+        Err(verdict) => Next::End(verdict),
+    }
+}
+
 /// `Err` is a verdict reached early.
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
+fn early<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verdict> {
     let link = parse::link(packet)?;
-    let header = parse::network(packet, &link, |vip| {
-        let (word, bit) = vip_filter_bit(vip);
+    let is_vip = |address: &Address| {
+        let (word, bit) = filter_bit(address);
         tables.vip_filter(word) & bit != 0
-    })?;
+    };
+    let is_server = |address: &Address| {
+        let (word, bit) = filter_bit(address);
+        tables.reply_filter(word) & bit != 0
+    };
+    let header = parse::network(packet, &link, is_vip, is_server)?;
     if parse::is_icmp(&header) {
         return icmp::forward(packet, tables, &link, &header);
     }
     if !parse::has_ports(&header) {
-        return Err(Verdict::pass(Reason::OtherProtocol));
+        let reason = if header.concern.to_vip { Reason::OtherProtocol } else { Reason::ReplyUnknown };
+        return Err(Verdict::pass(reason));
     }
     if header.fragment.is_later() {
         return fragment::forward(packet, tables, &link, &header);
@@ -67,38 +113,79 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, V
         spare8: 0,
         spare16: 0,
     };
-    let route = flow::route(tables, &key, &transport)?;
-    if header.fragment.is_first() {
-        fragment::remember(tables, &header, &route);
-    }
-    deliver(packet, tables, &link, &route)
+    let arrived = Arrived {
+        key: &key,
+        transport: &transport,
+        header: &header,
+        at: At::new(&link, &header, transport.flags),
+        tags: link.tags(),
+        from_server: header.concern.from_server,
+        part: header.fragment.is_first(),
+    };
+    if header.concern.to_vip { flow::route(packet, tables, &arrived) } else { Ok(flow::reply(tables, &arrived)) }
 }
 
 /// Where a frame goes, and why.
 struct Route<'t> {
     id: ServerId,
     server: &'t Server,
+    /// What the balancer puts in the place of the client.
+    binding: Binding,
     reason: Reason,
     new_flow: bool,
 }
 
-/// Sends the frame to the server of the route.
+impl<'t> Route<'t> {
+    /// Of a packet that opens nothing.
+    #[inline(always)]
+    const fn of(id: ServerId, server: &'t Server, reason: Reason) -> Self {
+        Self { id, server, binding: Binding::NONE, reason, new_flow: false }
+    }
+}
+
+/// To the server of the route: at once, or once the packet is rewritten.
 #[inline(always)]
 fn deliver<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    link: &Link,
+    key: &FlowKey,
+    at: At,
+    tags: Tags,
     route: &Route<'_>,
-) -> Result<Verdict, Verdict> {
+) -> Next {
+    if route.server.mode == ServiceMode::DirectRouting as u8 {
+        return Next::End(send(packet, tables, tags, route));
+    }
+    job::note(tables, Next::Outbound, |job| {
+        job.key = *key;
+        job.at = at;
+        job.tags = tags;
+        job.server = route.id;
+        job.binding = route.binding;
+        job.reason = route.reason as u32;
+        job.new_flow = 0;
+    })
+}
+
+/// Sends the frame to the server of the route, as it is from the IP header on.
+#[inline(always)]
+fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, tags: Tags, route: &Route<'_>) -> Verdict {
     let server = route.server;
     if server.ifindex == 0 {
-        return Err(Verdict::drop(Reason::NextHopUnknown));
+        return Verdict::drop(Reason::NextHopUnknown);
     }
     let bytes = packet.length();
-    rewrite::direct(packet, link, server)?;
+    if hop::address(packet, tags, &Hop::towards(server)).is_err() {
+        return Verdict::drop(Reason::NoHeadroom);
+    }
     tables.count_server(route.id, bytes, route.new_flow);
-    let action = if server.ifindex == packet.ingress() { Action::Transmit } else { Action::Redirect(server.ifindex) };
-    Ok(Verdict { action, reason: route.reason })
+    Verdict { action: towards(packet, server.ifindex), reason: route.reason }
+}
+
+/// Out by this interface.
+#[inline(always)]
+fn towards<P: Packet>(packet: &P, ifindex: u32) -> Action {
+    if ifindex == packet.ingress() { Action::Transmit } else { Action::Redirect(ifindex) }
 }
 
 /// Whether a record made for `generation` of this server still holds.

@@ -14,6 +14,12 @@ pub trait Packet {
     /// Bytes in the frame.
     fn length(&self) -> u32;
 
+    /// What the kernel program hands to functions that are judged by themselves: the address of the
+    /// frame's context. 0 elsewhere.
+    fn context(&self) -> usize {
+        0
+    }
+
     /// Number of the interface that received the frame.
     fn ingress(&self) -> u32;
 

@@ -1,6 +1,7 @@
 //! Reads the headers of a frame. In: bytes. Out: small values, or the verdict on a frame that
 //! cannot be read. Knows no tables but the VIP filter it is handed.
 
+use super::hop::Tags;
 use super::{Packet, Reason, Truncated, Verdict};
 use crate::abi::Address;
 use crate::wire::{Words, ethernet, ipv4, ipv6, protocol, tcp, udp};
@@ -8,18 +9,44 @@ use crate::wire::{Words, ethernet, ipv4, ipv6, protocol, tcp, udp};
 /// The link layer: how many VLAN tags, and what they carry.
 pub(super) struct Link {
     /// 0 to 2.
-    pub tags: u32,
+    tags: u32,
     /// Control information of the outer tag.
-    pub outer: u16,
+    outer: u16,
     /// Control information of the inner tag.
-    pub inner: u16,
+    inner: u16,
     ether_type: u16,
     /// Start of the IP header.
-    network: usize,
+    pub network: usize,
+}
+
+impl Link {
+    /// The tags as they came.
+    #[inline(always)]
+    pub(super) const fn tags(&self) -> Tags {
+        Tags { count: self.tags, control: (self.outer as u32) << 16 | self.inner as u32 }
+    }
+}
+
+/// What the filters say about the addresses of a packet. They may say yes for a stranger.
+#[derive(Clone, Copy)]
+pub(super) struct Concern {
+    /// The destination is a VIP.
+    pub to_vip: bool,
+    /// The source is a real server whose replies are translated.
+    pub from_server: bool,
+}
+
+impl Concern {
+    /// The verdict on a packet that cannot be read: only one to a VIP ends here.
+    #[inline(always)]
+    pub(super) const fn refuse(self, reason: Reason) -> Verdict {
+        if self.to_vip { Verdict::drop(reason) } else { Verdict::pass(Reason::NotVip) }
+    }
 }
 
 /// The network layer.
 pub(super) struct Header {
+    pub concern: Concern,
     pub source: Address,
     pub destination: Address,
     pub protocol: u8,
@@ -117,32 +144,41 @@ fn tag<P: Packet>(packet: &P, at: usize) -> Result<(u16, u16), Truncated> {
     Ok((words.be16(0), words.be16(2)))
 }
 
-/// The IP header of a packet to what `is_vip` may take for a VIP. Nothing else is judged: it is
-/// not ours, whatever is wrong with it.
+/// The IP header of a packet that may concern a virtual service: by its addresses, or because it is
+/// ICMP, which may quote a packet of ours. Nothing else is judged: it is not ours, whatever is wrong
+/// with it.
 #[inline(always)]
 pub(super) fn network<P: Packet>(
     packet: &P,
     link: &Link,
     is_vip: impl Fn(&Address) -> bool,
+    is_server: impl Fn(&Address) -> bool,
 ) -> Result<Header, Verdict> {
     match link.ether_type {
         ethernet::TYPE_IPV4 => {
             let header = packet.load::<{ ipv4::HEADER / 4 }>(link.network)?;
-            let destination = header.v4(ipv4::DESTINATION);
-            if !is_vip(&destination) {
+            let concern = Concern {
+                to_vip: is_vip(&header.v4(ipv4::DESTINATION)),
+                from_server: is_server(&header.v4(ipv4::SOURCE)),
+            };
+            if !concern.to_vip && !concern.from_server && header.byte(ipv4::PROTOCOL) != protocol::ICMP {
                 return Err(Verdict::pass(Reason::NotVip));
             }
-            ipv4(packet, link, &header, destination)
+            ipv4(packet, link, &header, concern)
         }
         ethernet::TYPE_IPV6 => {
             let header = packet.load::<{ ipv6::HEADER / 4 }>(link.network)?;
             let destination = header.v6(ipv6::DESTINATION);
             // An IPv4 address has no place in an IPv6 header (RFC 4291 §2.5.5.2 gives it to APIs), and
             // would be taken for the IPv4 VIP.
-            if !is_vip(&destination) || destination.is_v4() {
+            if destination.is_v4() {
                 return Err(Verdict::pass(Reason::NotVip));
             }
-            ipv6(packet, link, &header, destination)
+            let concern = Concern { to_vip: is_vip(&destination), from_server: is_server(&header.v6(ipv6::SOURCE)) };
+            if !concern.to_vip && !concern.from_server && header.byte(ipv6::NEXT_HEADER) != protocol::ICMPV6 {
+                return Err(Verdict::pass(Reason::NotVip));
+            }
+            ipv6(packet, link, &header, concern)
         }
         _ => Err(Verdict::pass(Reason::NotIp)),
     }
@@ -153,7 +189,7 @@ fn ipv4<P: Packet>(
     packet: &P,
     link: &Link,
     header: &Words<{ ipv4::HEADER / 4 }>,
-    destination: Address,
+    concern: Concern,
 ) -> Result<Header, Verdict> {
     let header_length = usize::from(header.byte(ipv4::VERSION_LENGTH) & 0x0f) * 4;
     let total = usize::from(header.be16(ipv4::TOTAL_LENGTH));
@@ -163,12 +199,13 @@ fn ipv4<P: Packet>(
         || total < header_length
         || end > packet.length() as usize
     {
-        return Err(Verdict::drop(Reason::BadLength));
+        return Err(concern.refuse(Reason::BadLength));
     }
     let fragment = header.be16(ipv4::FRAGMENT);
     Ok(Header {
+        concern,
         source: header.v4(ipv4::SOURCE),
-        destination,
+        destination: header.v4(ipv4::DESTINATION),
         protocol: header.byte(ipv4::PROTOCOL),
         fragment: Fragmentation {
             // The field counts 8-byte units; 13 bits of it times eight fit 16 bits.
@@ -186,16 +223,17 @@ fn ipv6<P: Packet>(
     packet: &P,
     link: &Link,
     fixed: &Words<{ ipv6::HEADER / 4 }>,
-    destination: Address,
+    concern: Concern,
 ) -> Result<Header, Verdict> {
     let payload = usize::from(fixed.be16(ipv6::PAYLOAD_LENGTH));
     let end = link.network + ipv6::HEADER + payload;
     if fixed.byte(0) >> 4 != 6 || end > packet.length() as usize {
-        return Err(Verdict::drop(Reason::BadLength));
+        return Err(concern.refuse(Reason::BadLength));
     }
     let mut header = Header {
+        concern,
         source: fixed.v6(ipv6::SOURCE),
-        destination,
+        destination: fixed.v6(ipv6::DESTINATION),
         protocol: fixed.byte(ipv6::NEXT_HEADER),
         fragment: Fragmentation::NONE,
         identification: 0,
@@ -235,7 +273,7 @@ fn extensions<P: Packet>(packet: &P, header: &mut Header) -> Result<(), Verdict>
             return Ok(());
         }
     }
-    Err(Verdict::drop(Reason::TooManyExtensions))
+    Err(header.concern.refuse(Reason::TooManyExtensions))
 }
 
 /// Whether this is the ICMP of its own family; the other family's means nothing here.
@@ -261,10 +299,10 @@ pub(super) fn transport<P: Packet>(packet: &P, header: &Header) -> Result<Transp
     let least = if is_tcp { tcp::HEADER } else { udp::HEADER };
     if room < least {
         let reason = if header.fragment.is_first() { Reason::FragmentTooSmall } else { Reason::BadLength };
-        return Err(Verdict::drop(reason));
+        return Err(header.concern.refuse(reason));
     }
     // `room` proves that the loads succeed; the branch is what the BPF verifier wants to see.
-    let bad = Verdict::drop(Reason::BadLength);
+    let bad = header.concern.refuse(Reason::BadLength);
     let ports = packet.load::<1>(header.transport).map_err(|Truncated| bad)?;
     let (length, flags) = if is_tcp {
         let field = packet.load_be16(header.transport + tcp::DATA_OFFSET).map_err(|Truncated| bad)?;
@@ -278,7 +316,7 @@ pub(super) fn transport<P: Packet>(packet: &P, header: &Header) -> Result<Transp
     }
     let transport = Transport { source_port: ports.be16(0), destination_port: ports.be16(2), flags, is_tcp };
     if transport.source_port == 0 || transport.destination_port == 0 {
-        return Err(Verdict::drop(Reason::PortZero));
+        return Err(header.concern.refuse(Reason::PortZero));
     }
     Ok(transport)
 }

@@ -100,7 +100,7 @@ pub fn place<T: Tables>(tables: &T, key: &FlowKey, arrival: Arrival) -> Placemen
     }
     let now = tables.now();
     let client = client(key, id, service);
-    let admitted = !arrival.closes && admit(tables, now);
+    let admitted = !arrival.closes && admit(tables, id, service, now);
     let remembered = persistent(tables, &client, service, now);
     let (candidate, reason) = if remembered.server.is_some() {
         (remembered, Reason::Persistent)
@@ -112,6 +112,10 @@ pub fn place<T: Tables>(tables: &T, key: &FlowKey, arrival: Arrival) -> Placemen
     let Some(server) = candidate.server else {
         return Placement::refused(if candidate.full { Reason::ServersFull } else { Reason::NoServer });
     };
+    // A translated flow is nothing without a record: its replies would not find the way.
+    if !admitted && service.mode != ServiceMode::DirectRouting as u8 {
+        return Placement::refused(if arrival.closes { Reason::NoFlow } else { Reason::NewFlowLimit });
+    }
     if admitted {
         tables.count_connection(candidate.id);
         if service.persistence_timeout != 0 && remembered.server.is_none() {
@@ -238,18 +242,24 @@ fn record(server: ServerId, generation: u32, now: Ticks) -> Persistence {
     Persistence { server, generation, last_used: now, created: now }
 }
 
-/// Whether this CPU may record one more new flow within this tick.
+/// Whether this CPU may record one more new flow within this tick, of this service and at all. A flood
+/// at one service leaves the others their share.
 #[inline(always)]
-fn admit<T: Tables>(tables: &T, now: Ticks) -> bool {
+fn admit<T: Tables>(tables: &T, id: ServiceId, service: &Service, now: Ticks) -> bool {
     let Some(settings) = tables.settings() else { return true };
-    let limit = settings.new_flows_per_tick;
+    within(tables, id, service.new_flows_per_tick, now) && within(tables, 0, settings.new_flows_per_tick, now)
+}
+
+#[inline(always)]
+fn within<T: Tables>(tables: &T, id: ServiceId, limit: u32, now: Ticks) -> bool {
     tables
-        .admission(|account| {
+        .admission(id, |account| {
             if account.tick != now {
                 account.tick = now;
                 account.flows = 0;
             }
             if account.flows >= limit {
+                account.beyond += 1;
                 return false;
             }
             account.flows += 1;
@@ -398,8 +408,9 @@ fn hash(address: &Address, seed: u64) -> u32 {
     high_half(mix(mix(seed, a, b), c, d).wrapping_mul(0xff51_afd7_ed55_8ccd))
 }
 
+/// Differs between flows.
 #[inline(always)]
-fn flow_hash(key: &FlowKey) -> u32 {
+pub(super) fn flow_hash(key: &FlowKey) -> u32 {
     let ports = (u32::from(key.client_port) << 16) | u32::from(key.vip_port);
     let vip = hash(&key.vip, u64::from(key.protocol));
     hash(&key.client, mix(u64::from(vip), ports, 0))

@@ -45,6 +45,16 @@ macro_rules! reasons {
             /// All of them, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
+            /// The reason of a number; one that is not known is no more than a frame that cannot be read.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u32) -> Self {
+                match number {
+                    $($number => Self::$name,)+
+                    _ => Self::BadLength,
+                }
+            }
+
             /// Its family.
             #[must_use]
             pub const fn kind(self) -> Kind {
@@ -83,6 +93,8 @@ reasons! {
     FragmentUnknown = 6, Pass, "fragment-unknown";
     /// An ICMP error about a packet that no virtual service sent.
     IcmpErrorUnknown = 7, Pass, "icmp-error-unknown";
+    /// A packet of a real server of l4-nat or l4-snat that answers no flow: its other traffic.
+    ReplyUnknown = 8, Pass, "reply-unknown";
 
     /// A packet of an established flow.
     Established = 16, Forward, "established";
@@ -102,6 +114,10 @@ reasons! {
     Fragment = 23, Forward, "fragment";
     /// An ICMP error, sent to the real server whose packet it is about.
     IcmpError = 24, Forward, "icmp-error";
+    /// A packet of a real server of l4-nat or l4-snat, sent back to the client.
+    Reply = 25, Forward, "reply";
+    /// An ICMP error about a packet to a real server, sent back to the client.
+    ReplyError = 26, Forward, "reply-error";
 
     /// A header length or total length that contradicts the frame.
     BadLength = 40, Drop, "bad-length";
@@ -123,6 +139,22 @@ reasons! {
     NextHopUnknown = 48, Drop, "next-hop-unknown";
     /// No room in front of the frame for the VLAN tags of the next hop.
     NoHeadroom = 49, Drop, "no-headroom";
+    /// A new flow of l4-snat, and every source port towards the real server that was tried is in use.
+    SourcePortsExhausted = 50, Drop, "source-ports-exhausted";
+    /// A new flow of l4-snat, and it is not known by which address the balancer reaches the real server.
+    NoSourceAddress = 51, Drop, "no-source-address";
+    /// A new flow of l4-nat or l4-snat that found no room in the tables of flows.
+    TranslationTableFull = 52, Drop, "translation-table-full";
+    /// A new flow of l4-nat of a client that uses this port with the same real server by another VIP, or whose first packets are being placed by two CPUs.
+    NatConflict = 53, Drop, "nat-conflict";
+    /// A new flow of l4-nat or l4-snat, and more arrive than one CPU records per second.
+    NewFlowLimit = 54, Drop, "new-flow-limit";
+    /// A packet that ends a flow of l4-nat or l4-snat that nobody remembers.
+    NoFlow = 55, Drop, "no-flow";
+    /// A packet whose hop limit ends at the balancer, which routes it in l4-nat and l4-snat.
+    HopLimit = 56, Drop, "hop-limit";
+    /// A first packet of l4-nat or l4-snat that was sent to a group MAC address.
+    NotUnicast = 57, Drop, "not-unicast";
 }
 
 const _: () = {

@@ -31,6 +31,10 @@ pub struct Scenario {
     pub persistence_timeout: u32,
     /// Clients are remembered under this mask.
     pub client_mask: Address,
+    /// How packets get to the real servers.
+    pub mode: ServiceMode,
+    /// `l4-snat`: the source address, which gets this number and the pools from it on.
+    pub source: Option<(u32, IpAddr)>,
     /// Its real servers.
     pub servers: Vec<Server>,
 }
@@ -46,8 +50,25 @@ impl Scenario {
             scheduler,
             persistence_timeout: 0,
             client_mask: Address::v6([0xff; 16]),
-            servers: (0..servers).map(server).collect(),
+            mode: ServiceMode::DirectRouting,
+            source: None,
+            servers: (0..servers).map(|number| server(number, vip)).collect(),
         }
+    }
+
+    /// Rewrites the destination.
+    #[must_use]
+    pub fn nat(mut self) -> Self {
+        self.mode = ServiceMode::Nat;
+        self
+    }
+
+    /// Rewrites source and destination. The servers' pools are numbered from `number * 64` on.
+    #[must_use]
+    pub fn source_nat(mut self, number: u32, source: IpAddr) -> Self {
+        self.mode = ServiceMode::SourceNat;
+        self.source = Some((number, source));
+        self
     }
 
     /// Remembers clients for so many ticks.
@@ -76,8 +97,16 @@ impl Scenario {
             }
         }
         let mut ids = Vec::new();
-        for (number, server) in (first_server..).zip(&self.servers) {
-            tables.servers.insert(number, Server { service: id, ..*server });
+        if let Some((number, source)) = self.source {
+            tables.sources.insert(number, Address::from(source));
+        }
+        let source = self.source.map_or(0, |(number, _)| number);
+        for ((number, index), server) in (first_server..).zip(0..).zip(&self.servers) {
+            if self.mode != ServiceMode::DirectRouting {
+                tables.add_translated(server.address);
+            }
+            let pool = source * 64 + 2 * index;
+            tables.servers.insert(number, Server { service: id, mode: self.mode as u8, source, pool, ..*server });
             ids.push(number);
         }
         let size = u32::try_from(ids.len()).expect("few servers");
@@ -93,16 +122,17 @@ impl Scenario {
             turns_base: places,
             turns_size: size,
             persistence_timeout: self.persistence_timeout,
-            mode: ServiceMode::DirectRouting as u8,
+            mode: self.mode as u8,
             scheduler: self.scheduler as u8,
             spare: 0,
+            new_flows_per_tick: u32::MAX,
         };
         tables.services.insert(id, service);
     }
 }
 
 /// An active server of weight 1 with MAC addresses of its own.
-fn server(index: usize) -> Server {
+fn server(index: usize, vip: IpAddr) -> Server {
     let [high, low] = u16::try_from(index).expect("few servers").to_be_bytes();
     Server {
         generation: 1,
@@ -111,7 +141,12 @@ fn server(index: usize) -> Server {
         source_mac: [0x02, 0, 0, 0, 0, 0x01],
         state: ServerState::Active as u8,
         weight: 1,
-        address: Address::v4([10, 1, high, low]),
+        address: match vip {
+            IpAddr::V4(_) => Address::v4([10, 1, high, low]),
+            IpAddr::V6(_) => {
+                Address::from(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from_be_bytes([high, low]) + 1]))
+            }
+        },
         ..Server::default()
     }
 }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::abi::{
-    Admission, DEFAULT_FLOWS, DEFAULT_PENDING_FLOWS, DEFAULT_PERSISTENCE, Flow, FlowKey, Fragment, FragmentKey,
-    MAX_FRAGMENTS, MAX_NEW_CLIENTS, Opened, PLACES_PER_WORD, Persistence, PersistenceKey, PortRanges, PortRangesKey,
-    Server, ServerCounters, ServerId, Service, ServiceId, ServicePortKey, Settings, Ticks, VerdictCounters,
-    server_in_word, vip_filter_bit,
+    Address, Admission, DEFAULT_FLOWS, DEFAULT_PENDING_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_TRANSLATED_FLOWS, Flow,
+    FlowKey, Fragment, FragmentKey, MAX_FRAGMENTS, MAX_NEW_CLIENTS, Opened, PLACES_PER_WORD, Persistence,
+    PersistenceKey, PortRanges, PortRangesKey, Reply, Server, ServerCounters, ServerId, Service, ServiceId,
+    ServicePortKey, Settings, Ticks, VerdictCounters, filter_bit, server_in_word,
 };
-use crate::datapath::{Entry, Full, Reason, Tables};
+use crate::datapath::{Entry, Full, Job, Reason, Refusal, Tables};
 
 /// Tables in memory, as many entries as the kernel's by default.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub struct MemTables {
     pub settings: Settings,
     /// `vip_filter`.
     pub vip_filter: BTreeMap<u32, u64>,
+    /// `reply_filter`.
+    pub reply_filter: BTreeMap<u32, u64>,
+    /// `sources`.
+    pub sources: BTreeMap<u32, Address>,
     /// `service_ports`.
     pub service_ports: BTreeMap<ServicePortKey, ServiceId>,
     /// `port_ranges`.
@@ -38,6 +42,10 @@ pub struct MemTables {
     pub flows: Shared<FlowKey, Flow>,
     /// `pending_flows`.
     pub pending_flows: Shared<FlowKey, Flow>,
+    /// `replies`.
+    pub replies: Shared<FlowKey, Reply>,
+    /// `source_ports`.
+    pub source_ports: RefCell<BTreeMap<u32, u64>>,
     /// `persistence`.
     pub persistence: Shared<PersistenceKey, Persistence>,
     /// `new_clients`.
@@ -49,7 +57,9 @@ pub struct MemTables {
     /// `rotation`.
     pub rotation: RefCell<BTreeMap<ServiceId, u32>>,
     /// `admission`.
-    pub admission: RefCell<Admission>,
+    pub admission: RefCell<BTreeMap<ServiceId, Admission>>,
+    /// What is left to do with a packet.
+    pub job: RefCell<Job>,
     /// `server_counters`.
     pub server_counters: RefCell<BTreeMap<ServerId, ServerCounters>>,
     /// `verdicts`.
@@ -119,7 +129,18 @@ impl<K: Ord + Copy, V: Copy> Shared<K, V> {
             .map(|entry| MemEntry { entry: Rc::clone(entry), updates: Rc::clone(&self.updates) })
     }
 
-    fn insert(&self, key: &K, value: &V) -> Result<(), Full> {
+    fn insert_new(&self, key: &K, value: &V) -> Result<(), Refusal> {
+        if self.entries.borrow().contains_key(key) {
+            return Err(Refusal::Exists);
+        }
+        self.insert(key, value).map_err(|Full| Refusal::Full)
+    }
+
+    /// Makes an entry, or replaces the one of the same key.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing has changed.
+    pub fn insert(&self, key: &K, value: &V) -> Result<(), Full> {
         let mut entries = self.entries.borrow_mut();
         if entries.len() >= self.capacity && !entries.contains_key(key) {
             return Err(Full);
@@ -150,6 +171,10 @@ impl<V: Copy> Entry<V> for MemEntry<V> {
         *self.entry.borrow()
     }
 
+    fn with<R>(&self, look: impl FnOnce(&V) -> R) -> R {
+        look(&self.entry.borrow())
+    }
+
     fn update(&self, change: impl FnOnce(&mut V)) {
         self.updates.set(self.updates.get() + 1);
         change(&mut self.entry.borrow_mut());
@@ -159,8 +184,15 @@ impl<V: Copy> Entry<V> for MemEntry<V> {
 impl Default for MemTables {
     fn default() -> Self {
         Self {
-            settings: Settings { new_flows_per_tick: u32::MAX, ..Settings::default() },
+            settings: Settings {
+                new_flows_per_tick: u32::MAX,
+                first_source_port: 1024,
+                last_source_port: 32_767,
+                ..Settings::default()
+            },
             vip_filter: BTreeMap::new(),
+            reply_filter: BTreeMap::new(),
+            sources: BTreeMap::new(),
             service_ports: BTreeMap::new(),
             port_ranges: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -170,12 +202,15 @@ impl Default for MemTables {
             now: Cell::new(1000),
             flows: Shared::new(DEFAULT_FLOWS),
             pending_flows: Shared::new(DEFAULT_PENDING_FLOWS),
+            replies: Shared::new(DEFAULT_TRANSLATED_FLOWS),
+            source_ports: RefCell::default(),
             persistence: Shared::new(DEFAULT_PERSISTENCE),
             new_clients: Shared::new(MAX_NEW_CLIENTS),
             fragments: Shared::new(MAX_FRAGMENTS),
             opened: RefCell::default(),
             rotation: RefCell::default(),
             admission: RefCell::default(),
+            job: RefCell::default(),
             server_counters: RefCell::default(),
             verdicts: RefCell::default(),
         }
@@ -185,8 +220,14 @@ impl Default for MemTables {
 impl MemTables {
     /// Sets the filter's bit of a VIP.
     pub fn add_vip(&mut self, vip: crate::abi::Address) {
-        let (word, bit) = vip_filter_bit(&vip);
+        let (word, bit) = filter_bit(&vip);
         *self.vip_filter.entry(word).or_default() |= bit;
+    }
+
+    /// Sets the filter's bit of a real server whose replies are translated.
+    pub fn add_translated(&mut self, server: Address) {
+        let (word, bit) = filter_bit(&server);
+        *self.reply_filter.entry(word).or_default() |= bit;
     }
 
     /// How many frames met this end.
@@ -197,7 +238,12 @@ impl MemTables {
 
 impl Tables for MemTables {
     type Flow = MemEntry<Flow>;
+    type Reply = MemEntry<Reply>;
     type Persistence = MemEntry<Persistence>;
+
+    fn job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        Some(work(&mut self.job.borrow_mut()))
+    }
 
     fn now(&self) -> Ticks {
         self.now.get()
@@ -211,12 +257,20 @@ impl Tables for MemTables {
         self.vip_filter.get(&word).copied().unwrap_or(0)
     }
 
+    fn reply_filter(&self, word: u32) -> u64 {
+        self.reply_filter.get(&word).copied().unwrap_or(0)
+    }
+
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow> {
         self.flows.entry(key)
     }
 
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Full> {
         self.flows.insert(key, flow)
+    }
+
+    fn insert_new_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refusal> {
+        self.flows.insert_new(key, flow)
     }
 
     fn pending_flow(&self, key: &FlowKey) -> Option<Self::Flow> {
@@ -229,6 +283,34 @@ impl Tables for MemTables {
 
     fn remove_pending_flow(&self, key: &FlowKey) {
         self.pending_flows.remove(key);
+    }
+
+    fn reply(&self, key: &FlowKey) -> Option<Self::Reply> {
+        self.replies.entry(key)
+    }
+
+    fn insert_reply(&self, key: &FlowKey, reply: &Reply) -> Result<(), Refusal> {
+        self.replies.insert_new(key, reply)
+    }
+
+    fn remove_reply(&self, key: &FlowKey) {
+        self.replies.remove(key);
+    }
+
+    fn source(&self, number: u32) -> Option<&Address> {
+        self.sources.get(&number)
+    }
+
+    fn source_ports(&self, word: u32) -> u64 {
+        self.source_ports.borrow().get(&word).copied().unwrap_or(0)
+    }
+
+    fn claim_source_port(&self, word: u32, bits: u64) -> u64 {
+        let mut words = self.source_ports.borrow_mut();
+        let word = words.entry(word).or_default();
+        let before = *word;
+        *word |= bits;
+        before
     }
 
     fn service_port(&self, key: &ServicePortKey) -> Option<ServiceId> {
@@ -305,8 +387,8 @@ impl Tables for MemTables {
         self.opened.borrow_mut().entry(server).or_default().full = u32::from(full);
     }
 
-    fn admission<R>(&self, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
-        Some(account(&mut self.admission.borrow_mut()))
+    fn admission<R>(&self, service: ServiceId, account: impl FnOnce(&mut Admission) -> R) -> Option<R> {
+        Some(account(self.admission.borrow_mut().entry(service).or_default()))
     }
 
     fn count_server(&self, server: ServerId, bytes: u32, new_flow: bool) {
@@ -315,6 +397,13 @@ impl Tables for MemTables {
         counters.packets += 1;
         counters.bytes += u64::from(bytes);
         counters.flows += u64::from(new_flow);
+    }
+
+    fn count_reply(&self, server: ServerId, bytes: u32) {
+        let mut counters = self.server_counters.borrow_mut();
+        let counters = counters.entry(server).or_default();
+        counters.reply_packets += 1;
+        counters.reply_bytes += u64::from(bytes);
     }
 
     fn count_verdict(&self, reason: Reason, bytes: u32) {

@@ -21,3 +21,6 @@ pub const DESTINATION: usize = 16;
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// Bits of the fragment offset.
 pub const OFFSET_MASK: u16 = 0x1fff;
+
+/// Time to live, protocol and header checksum: one word.
+pub const TIME_TO_LIVE: usize = 8;

@@ -24,7 +24,12 @@ pub const DESTINATION_OPTIONS: u8 = 60;
 /// than four in front of a payload is not seen outside attacks.
 pub const MAX_EXTENSIONS: usize = 4;
 
+/// Bytes of a fragment header.
+pub const FRAGMENT_HEADER: usize = 8;
 /// Fragment header: flag of the offset field, more fragments follow.
 pub const MORE_FRAGMENTS: u16 = 1;
 /// Fragment header: bits of the offset, in bytes once the low three are cleared.
 pub const OFFSET_MASK: u16 = 0xfff8;
+
+/// Offset of the word that ends with the hop limit: payload length, next header, hop limit.
+pub const HOP_LIMIT_WORD: usize = 4;

@@ -1,6 +1,7 @@
 //! Packet formats: offsets from the start of each header, and the small values in them, with the
 //! documents that define them. Multi-byte fields are in network byte order on the wire.
 
+pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
@@ -27,6 +28,29 @@ pub mod protocol {
 #[must_use]
 pub const fn be16(bytes: [u8; 2]) -> u16 {
     u16::from_be_bytes(bytes)
+}
+
+/// The two 16-bit fields of a word in memory order, each in memory order.
+#[inline(always)]
+#[must_use]
+pub const fn halves(word: u32) -> [u16; 2] {
+    let [a, b, c, d] = word.to_ne_bytes();
+    [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
+}
+
+/// The inverse of [`halves`].
+#[inline(always)]
+#[must_use]
+pub const fn from_halves(halves: [u16; 2]) -> u32 {
+    let ([a, b], [c, d]) = (halves[0].to_ne_bytes(), halves[1].to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+/// Source and destination port, in host order, as the word with which a transport header begins.
+#[inline(always)]
+#[must_use]
+pub const fn ports(source: u16, destination: u16) -> u32 {
+    from_halves([source.to_be(), destination.to_be()])
 }
 
 /// A header as words in memory order: fields are picked out of words, and addresses stay whole.

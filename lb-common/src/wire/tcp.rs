@@ -13,3 +13,6 @@ pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 /// The acknowledgement number counts.
 pub const ACK: u8 = 0x10;
+
+/// Checksum, with the urgent pointer in the same word.
+pub const CHECKSUM: usize = 16;

@@ -168,14 +168,15 @@ impl Daemon {
         let limits = self.control.config().node.limits;
         // The LRU tables make room by themselves.
         let configured = [
-            (Some(limits.flows), true),
-            (Some(limits.pending_flows), false),
-            (Some(limits.persistence), true),
-            (None, false),
+            (Some(limits.flows), true, "flows"),
+            (Some(limits.pending_flows), false, "pending_flows"),
+            (Some(limits.persistence), true, "persistence"),
+            (None, false, ""),
+            (Some(limits.translated_flows), true, "translated_flows"),
         ];
         let capacities = self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured);
         let mut tables = Vec::new();
-        for (((name, capacity), entries), (wanted, fills_up)) in capacities {
+        for (((name, capacity), entries), (wanted, fills_up, limit)) in capacities {
             if wanted.is_some_and(|wanted| wanted != capacity) {
                 problems.push(format!(
                     "table {name} was made for {capacity} entries and keeps this size; for the {} of `node.limits` it \
@@ -186,8 +187,13 @@ impl Daemon {
             let capacity = u64::from(capacity);
             if fills_up && entries * 10 >= capacity * 9 {
                 problems.push(format!(
-                    "table {name} holds {entries} of {capacity} entries; when it is full, new ones are forwarded \
-                     without being remembered: raise `node.limits.{name}`"
+                    "table {name} holds {entries} of {capacity} entries; when it is full, {}: raise \
+                     `node.limits.{limit}`",
+                    if name == "replies" {
+                        "new flows are refused"
+                    } else {
+                        "new ones are forwarded without being remembered"
+                    }
                 ));
             }
             tables.push(view::Table { name: name.to_owned(), entries, capacity });
@@ -250,9 +256,9 @@ impl Lister {
             vip: SocketAddr::new(key.vip.into(), key.vip_port),
             state: match FlowState::from_u8(flow.state) {
                 FlowState::Pending => view::FlowState::Pending,
-                FlowState::Established | FlowState::Closing if is_udp => view::FlowState::Udp,
+                FlowState::Established | FlowState::HalfClosed | FlowState::Closing if is_udp => view::FlowState::Udp,
                 FlowState::Established => view::FlowState::Established,
-                FlowState::Closing => view::FlowState::Closing,
+                FlowState::HalfClosed | FlowState::Closing => view::FlowState::Closing,
             },
             age_seconds: self.seconds(elapsed(flow.created, self.now)),
             idle_seconds: self.seconds(idle),

@@ -7,6 +7,7 @@ mod log;
 mod machine;
 mod object;
 pub mod program;
+mod source_ports;
 mod sweep;
 mod sys;
 mod table;

@@ -20,11 +20,15 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::{Error, Table, object};
 
 /// Every table of the datapath; the names of the maps in `lb-ebpf`.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 22] = [
     "settings",
     "vip_filter",
     "flows",
     "pending_flows",
+    "reply_filter",
+    "replies",
+    "sources",
+    "source_ports",
     "service_ports",
     "port_ranges",
     "services",
@@ -78,6 +82,7 @@ impl Program {
         loader
             .map_max_entries("flows", options.limits.flows)
             .map_max_entries("pending_flows", options.limits.pending_flows)
+            .map_max_entries("replies", options.limits.translated_flows)
             .map_max_entries("persistence", options.limits.persistence)
             .override_global("TICK_SHIFT", &options.tick_shift, true)
             .override_global("VERDICT_LOG", &verdict_log, true);

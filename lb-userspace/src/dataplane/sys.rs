@@ -5,8 +5,49 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use lb_common::abi::Plain;
+
+/// An array of 64-bit words that kernel and daemon share (BPF_F_MMAPABLE).
+pub(super) struct SharedWords {
+    first: NonNull<AtomicU64>,
+    count: usize,
+}
+
+// SAFETY: the memory belongs to the map for as long as it is mapped, and is only used atomically.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps the first `count` words of an array map whose entries are 64 bits.
+    pub(super) fn map(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        let (bytes, access) = (count * size_of::<u64>(), libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: a new mapping at an address of the kernel's choice; no memory of ours is touched.
+        let first = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if first == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let first = NonNull::new(first.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { first, count })
+    }
+
+    /// The words.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `count` words are mapped until `self` is dropped, aligned to a page, and everybody who
+        // has them uses them atomically.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this address and length, and nobody borrows it any more.
+        unsafe { libc::munmap(self.first.as_ptr().cast(), self.count * size_of::<u64>()) };
+    }
+}
 
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;

@@ -10,7 +10,7 @@ use aya::maps::{MapData, MapInfo};
 use lb_common::abi::Plain;
 
 use super::Error;
-use super::sys::{self, Cursor};
+use super::sys::{self, Cursor, SharedWords};
 
 /// Entries read at once by a walk; a round trip to the kernel each.
 const BATCH: usize = 4096;
@@ -158,6 +158,16 @@ impl<K: Plain + Default, V: Plain + Default> Table<K, V> {
                 Err(error) => return Err(self.failed("walking over")(error)),
             }
         }
+    }
+}
+
+impl Table<u32, u64> {
+    /// The array itself, shared with the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the table was not made for it.
+    pub(super) fn share(&self) -> Result<SharedWords, Error> {
+        SharedWords::map(self.fd(), self.capacity as usize).map_err(self.failed("mapping"))
     }
 }
 

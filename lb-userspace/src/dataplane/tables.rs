@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use lb_common::abi::{
-    ABI_VERSION, Flow, FlowKey, MAX_SERVERS, MAX_SERVICES, Opened, PLACES_PER_WORD, Persistence, PersistenceKey, Plain,
-    PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerCounters, ServerId, Service, ServicePortKey, Settings,
-    VIP_FILTER_WORDS, VerdictCounters,
+    ABI_VERSION, Address, Admission, Flow, FlowKey, MAX_SERVERS, MAX_SERVICES, MAX_SOURCES, Opened, PLACES_PER_WORD,
+    Persistence, PersistenceKey, Plain, PortRanges, PortRangesKey, Reply, SCHEDULE_PLACES, Server, ServerCounters,
+    ServerId, Service, ServiceId, ServicePortKey, Settings, VIP_FILTER_WORDS, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_core::tables::{Installed, TableOp};
 
+use super::source_ports::SourcePorts;
 use super::{Error, Table};
 
 /// Handles on the pinned tables.
@@ -27,6 +28,11 @@ pub struct Tables {
     pub(super) closed: Table<u32, u64>,
     server_counters: Table<u32, ServerCounters>,
     verdicts: Table<u32, VerdictCounters>,
+    reply_filter: Table<u32, u64>,
+    sources: Table<u32, Address>,
+    admission: Table<u32, Admission>,
+    pub(super) source_ports: SourcePorts,
+    pub(super) replies: Table<FlowKey, Reply>,
     pub(super) flows: Table<FlowKey, Flow>,
     pub(super) pending_flows: Table<FlowKey, Flow>,
     pub(super) persistence: Table<PersistenceKey, Persistence>,
@@ -51,6 +57,11 @@ impl Tables {
             closed: Table::open(pins, "closed")?,
             server_counters: Table::open(pins, "server_counters")?,
             verdicts: Table::open(pins, "verdicts")?,
+            reply_filter: Table::open(pins, "reply_filter")?,
+            sources: Table::open(pins, "sources")?,
+            admission: Table::open(pins, "admission")?,
+            source_ports: SourcePorts::new(&Table::open(pins, "source_ports")?)?,
+            replies: Table::open(pins, "replies")?,
             flows: Table::open(pins, "flows")?,
             pending_flows: Table::open(pins, "pending_flows")?,
             persistence: Table::open(pins, "persistence")?,
@@ -77,6 +88,8 @@ impl Tables {
             TableOp::RemoveServicePort { key } => self.service_ports.remove(key).map(|_| ()),
             TableOp::SetPortRanges { key, ranges } => self.port_ranges.set(key, ranges),
             TableOp::RemovePortRanges { key } => self.port_ranges.remove(key).map(|_| ()),
+            TableOp::SetSource { number, address } => self.sources.set(number, address),
+            TableOp::SetReplyFilter { word, bits } => self.reply_filter.set(word, bits),
             TableOp::SetFilter { word, bits } => self.vip_filter.set(word, bits),
         }
     }
@@ -91,6 +104,8 @@ impl Tables {
         let mut installed = Installed {
             settings: self.settings.get(&0)?.unwrap_or_default(),
             filter: elements(&self.vip_filter, VIP_FILTER_WORDS)?,
+            reply_filter: elements(&self.reply_filter, VIP_FILTER_WORDS)?,
+            sources: elements(&self.sources, MAX_SOURCES)?,
             service_ports: entries(&self.service_ports)?,
             port_ranges: entries(&self.port_ranges)?,
             services,
@@ -118,7 +133,19 @@ impl Tables {
             packets: sum.packets + cpu.packets,
             bytes: sum.bytes + cpu.bytes,
             flows: sum.flows + cpu.flows,
+            reply_packets: sum.reply_packets + cpu.reply_packets,
+            reply_bytes: sum.reply_bytes + cpu.reply_bytes,
         }))
+    }
+
+    /// New flows of a service beyond its limit, over all CPUs; those of number 0 are beyond the limit of
+    /// all services together.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn beyond_limit(&self, service: ServiceId) -> Result<u64, Error> {
+        let all = self.admission.get_all(&service)?.unwrap_or_default();
+        Ok(all.iter().map(|cpu| cpu.beyond).sum())
     }
 
     /// Live connections of one server as the scheduler sees them.
@@ -185,12 +212,13 @@ impl Tables {
 
     /// Name and capacity of the tables that fill up.
     #[must_use]
-    pub fn capacities(&self) -> [(&'static str, u32); 4] {
+    pub fn capacities(&self) -> [(&'static str, u32); 5] {
         [
             ("flows", self.flows.capacity()),
             ("pending_flows", self.pending_flows.capacity()),
             ("persistence", self.persistence.capacity()),
             ("new_clients", self.new_clients.capacity()),
+            ("replies", self.replies.capacity()),
         ]
     }
 }

@@ -209,7 +209,7 @@ fn the_sweep_removes_what_is_over_and_sets_the_counts_right() {
     let swept = tables.sweep(&control.roster(), now).unwrap();
 
     assert_eq!((swept.flows_removed, swept.clients_removed), (8000, 2));
-    assert_eq!(swept.entries, [4000, 1, 1, 0]);
+    assert_eq!(swept.entries, [4000, 1, 1, 0, 0]);
     assert_eq!(swept.counts.connections.get(&server), Some(&4001));
     assert_eq!(swept.counts.clients.get(&server), Some(&1));
     assert_eq!(tables.connections(server).unwrap(), 4001);

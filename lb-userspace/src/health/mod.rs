@@ -7,7 +7,7 @@ mod connect;
 mod dicom;
 mod failure;
 mod http;
-mod ping;
+pub(crate) mod ping;
 mod prober;
 mod script;
 mod tls;

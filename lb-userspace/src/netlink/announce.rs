@@ -4,25 +4,25 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+pub(crate) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// RFC 2464 section 7: the MAC of ff02::1.
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// RFC 826: Ethernet, IPv4, address lengths 6 and 4.
-const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 0x08, 0, 6, 4];
-const ARP_REQUEST: [u8; 2] = [0, 1];
-const ARP_REPLY: [u8; 2] = [0, 2];
+pub(crate) const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 0x08, 0, 6, 4];
+pub(crate) const ARP_REQUEST: [u8; 2] = [0, 1];
+pub(crate) const ARP_REPLY: [u8; 2] = [0, 2];
 /// Gratuitous ARP: 14 bytes of Ethernet, 28 of ARP, and zeros up to the shortest Ethernet frame.
 const ARP_FRAME: usize = 60;
 
 const ICMPV6: u8 = 58;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+pub(crate) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_OVERRIDE: u8 = 0x20;
 /// Target Link-Layer Address option (RFC 4861 section 4.6.1), its length in units of 8 bytes.
-const TARGET_MAC_OPTION: [u8; 2] = [2, 1];
+pub(crate) const TARGET_MAC_OPTION: [u8; 2] = [2, 1];
 const ICMPV6_LENGTH: u8 = 32;
 const ETHERNET: usize = 14;
 const IPV6: usize = 40;
@@ -33,13 +33,18 @@ const ADVERTISEMENT_FRAME: usize = ETHERNET + IPV6 + ICMPV6_LENGTH as usize;
 #[must_use]
 pub fn gratuitous_arp(mac: [u8; 6], vip: Ipv4Addr) -> [[u8; ARP_FRAME]; 2] {
     // The target MAC is ignored in a request; a reply names the receiver, here everyone.
-    [arp(ARP_REQUEST, mac, vip, [0; 6]), arp(ARP_REPLY, mac, vip, BROADCAST)]
+    [arp(ARP_REQUEST, (mac, vip), ([0; 6], vip)), arp(ARP_REPLY, (mac, vip), (BROADCAST, vip))]
 }
 
-fn arp(operation: [u8; 2], mac: [u8; 6], vip: Ipv4Addr, target: [u8; 6]) -> [u8; ARP_FRAME] {
-    let vip = vip.octets();
+/// An ARP packet for everyone on the segment.
+pub(crate) fn arp(
+    operation: [u8; 2],
+    (mac, sender): ([u8; 6], Ipv4Addr),
+    (target_mac, target): ([u8; 6], Ipv4Addr),
+) -> [u8; ARP_FRAME] {
+    let (sender, target) = (sender.octets(), target.octets());
     let parts: [&[u8]; 9] =
-        [&BROADCAST, &mac, &ETHERTYPE_ARP, &ARP_ETHERNET_IPV4, &operation, &mac, &vip, &target, &vip];
+        [&BROADCAST, &mac, &ETHERTYPE_ARP, &ARP_ETHERNET_IPV4, &operation, &mac, &sender, &target_mac, &target];
     concat(&parts)
 }
 
@@ -62,8 +67,8 @@ pub fn unsolicited_advertisement(mac: [u8; 6], vip: Ipv6Addr, router: bool) -> [
     concat(&[&ALL_NODES_MAC, &mac, &ETHERTYPE_IPV6, &header, &source, &destination, &message])
 }
 
-/// RFC 1071, over an even number of bytes.
-fn internet_checksum(bytes: impl Iterator<Item = u8>) -> u16 {
+/// RFC 1071; a last odd byte counts as if a zero followed. Of up to 64 KiB.
+pub(crate) fn internet_checksum(bytes: impl Iterator<Item = u8>) -> u16 {
     let mut sum: u32 = 0;
     for (at, byte) in bytes.enumerate() {
         sum += if at % 2 == 0 { u32::from(byte) << 8 } else { u32::from(byte) };

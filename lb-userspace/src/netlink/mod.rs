@@ -20,13 +20,13 @@
 //! receive overrun has to be seen (and answered by a resync), and queues have to be bounded.
 
 mod actions;
-mod announce;
+pub(crate) mod announce;
 mod attachment;
 mod connection;
 mod host;
 mod message;
 mod monitor;
-mod packet;
+pub(crate) mod packet;
 #[cfg(test)]
 mod tests;
 

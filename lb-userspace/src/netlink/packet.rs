@@ -1,10 +1,8 @@
 //! A socket that sends whole Ethernet frames.
 
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Sends frames on any device of the network namespace it was opened in; receives none.
 #[derive(Debug)]
@@ -20,15 +18,19 @@ impl PacketSocket {
 
     /// Hands a frame to the device's queue.
     pub(super) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: sockaddr_ll consists of integers, for which zero bytes are a value.
-        let mut to: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        to.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-        to.sll_ifindex = i32::try_from(ifindex).map_err(io::Error::other)?;
-        let length = libc::socklen_t::try_from(mem::size_of_val(&to)).map_err(io::Error::other)?;
-        // SAFETY: both pointers are valid for the lengths beside them during the call, which keeps neither.
-        let sent = unsafe {
-            libc::sendto(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, (&raw const to).cast(), length)
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        self.0.send_to(frame, &link_address(ifindex, 0)?).map(|_| ())
     }
+}
+
+/// What a packet socket binds and sends to: frames of an `EtherType` on a device (packet(7)).
+pub(crate) fn link_address(ifindex: u32, ether_type: u16) -> io::Result<SockAddr> {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is one of the types that a sockaddr_storage has room for, and consists of integers.
+    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = ether_type.to_be();
+    address.sll_ifindex = i32::try_from(ifindex).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
+    // SAFETY: the storage holds an address of the family and the length that it says.
+    Ok(unsafe { SockAddr::new(storage, length) })
 }

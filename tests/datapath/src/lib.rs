@@ -166,6 +166,8 @@ impl Rig {
             packets: sum.packets + c.packets,
             bytes: sum.bytes + c.bytes,
             flows: sum.flows + c.flows,
+            reply_packets: sum.reply_packets + c.reply_packets,
+            reply_bytes: sum.reply_bytes + c.reply_bytes,
         }))
     }
 

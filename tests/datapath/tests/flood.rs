@@ -30,8 +30,13 @@ const WINDOW: u32 = 1 << 15;
 
 const TICK: Duration = Duration::from_secs(1);
 
-const UNLIMITED: Limits =
-    Limits { flows: 1 << 20, pending_flows: 1 << 17, persistence: 1 << 10, new_flows_per_second: u32::MAX };
+const UNLIMITED: Limits = Limits {
+    flows: 1 << 20,
+    pending_flows: 1 << 17,
+    translated_flows: 1 << 18,
+    persistence: 1 << 10,
+    new_flows_per_second: u32::MAX,
+};
 
 const CONFIGURATION: &str = "
 version: 1

@@ -89,9 +89,13 @@ fn every_verdict_is_counted_once_with_the_length_of_the_frame() {
         assert_eq!(counters, [(expected, VerdictCounters { packets: 1, bytes })]);
         seen.push(expected);
     }
-    // A frame without headroom is in `rewrite`.
-    let all: Vec<_> = Reason::ALL.iter().copied().filter(|reason| *reason != Reason::NoHeadroom).collect();
-    assert_eq!(seen, all, "a row for every reason");
+    // A frame without headroom is in `rewrite`, what only translated flows meet in `translate`.
+    let translated = |reason: &Reason| match *reason as u8 {
+        8 | 25 | 26 => true,
+        number => number >= Reason::SourcePortsExhausted as u8,
+    };
+    let here = Reason::ALL.iter().filter(|reason| **reason != Reason::NoHeadroom && !translated(reason));
+    assert_eq!(seen, here.copied().collect::<Vec<_>>(), "a row for every reason");
 }
 
 #[test]
@@ -100,7 +104,12 @@ fn a_server_is_counted_for_what_is_sent_to_it_and_for_nothing_else() {
         run(&tables, &frame);
         let counters: Vec<_> = tables.server_counters.borrow().values().copied().collect();
         let new = matches!(expected, Reason::Scheduled | Reason::Persistent | Reason::Resumed);
-        let one = ServerCounters { packets: 1, bytes: frame.len() as u64, flows: u64::from(new) };
+        let one = ServerCounters {
+            packets: 1,
+            bytes: frame.len() as u64,
+            flows: u64::from(new),
+            ..ServerCounters::default()
+        };
         let expected_counters = if expected.kind() == Kind::Forward { vec![one] } else { vec![] };
         assert_eq!(counters, expected_counters, "{expected:?}");
     }

@@ -69,7 +69,10 @@ fn the_record_names_the_datagram_and_the_servers_generation() {
         spare8: 0,
         spare16: 0,
     };
-    assert_eq!(tables.fragments.all(), [(key, Fragment { server: FIRST, generation: 7 })]);
+    assert_eq!(
+        tables.fragments.all(),
+        [(key, Fragment { server: FIRST, generation: 7, source_port: 9, destination_port: 80 })]
+    );
 }
 
 #[test]

@@ -238,10 +238,10 @@ fn destinations_and_protocols() {
 #[test]
 fn an_address_that_shares_the_filters_bit_is_looked_up_in_vain() {
     let tables = both_families();
-    let bit = crate::abi::vip_filter_bit(&Address::from(ip(VIP)));
+    let bit = crate::abi::filter_bit(&Address::from(ip(VIP)));
     let stranger = (0..=u32::MAX)
         .map(|word| IpAddr::from(word.to_be_bytes()))
-        .find(|stranger| *stranger != ip(VIP) && crate::abi::vip_filter_bit(&Address::from(*stranger)) == bit)
+        .find(|stranger| *stranger != ip(VIP) && crate::abi::filter_bit(&Address::from(*stranger)) == bit)
         .expect("2^32 addresses share 2^16 bits");
     let frame = Frame::tcp((ip(CLIENT), 9), (stranger, PORT), tcp::SYN, b"").build();
 

@@ -36,6 +36,7 @@ pub(crate) fn document(config: &Config) -> Value {
         "flow_timeouts",
         mapping([
             ("established", duration(flow.established)),
+            ("half_closed", duration(flow.half_closed)),
             ("closing", duration(flow.closing)),
             ("pending", duration(flow.pending)),
             ("udp", duration(flow.udp)),
@@ -100,6 +101,7 @@ fn node(config: &Config) -> Value {
         mapping([
             ("flows", limits.flows.into()),
             ("pending_flows", limits.pending_flows.into()),
+            ("translated_flows", limits.translated_flows.into()),
             ("persistence", limits.persistence.into()),
             ("new_flows_per_second", limits.new_flows_per_second.into()),
         ]),

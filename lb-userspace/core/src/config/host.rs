@@ -121,7 +121,7 @@ impl Check<'_> {
             return;
         }
         if let Some(device) = self.only_unlisted(vip)
-            && is_layer_4(service.mode)
+            && service.mode.is_layer_4()
         {
             let message = format!("{vip} is in the subnet of {device}, which is not in node.interfaces");
             self.report(Code::InterfaceWithoutXdp, &path, message)
@@ -154,7 +154,7 @@ impl Check<'_> {
             targets.push((format!("virtual_services[{index}].fallback.address"), *address, "the fallback".to_owned()));
         }
         for (path, address, what) in targets {
-            if is_layer_4(service.mode) && self.host.addresses.iter().any(|own| own.address == address) {
+            if service.mode.is_layer_4() && self.host.addresses.iter().any(|own| own.address == address) {
                 self.report(Code::ServerIsBalancer, &path, format!("{what} has the address {address} of this machine"))
                     .help("write the address of another machine, or use a layer 7 mode");
             } else if service.mode == Mode::L4Dr && !self.is_attached(address) {
@@ -246,8 +246,4 @@ fn apart(ours: PortRange, kernel: PortRange) -> String {
         return "give the kernel fewer ports: `net.ipv4.ip_local_port_range` in /etc/sysctl.d".to_owned();
     }
     ways.join("; or ")
-}
-
-fn is_layer_4(mode: Mode) -> bool {
-    matches!(mode, Mode::L4Dr | Mode::L4Nat | Mode::L4Snat)
 }

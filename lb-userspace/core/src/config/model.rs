@@ -75,6 +75,8 @@ pub struct Limits {
     pub flows: u32,
     /// Flows whose client has not answered yet.
     pub pending_flows: u32,
+    /// Flows of `l4-nat` and `l4-snat`, which are among the established ones and have an entry for replies beside.
+    pub translated_flows: u32,
     /// Persistence records.
     pub persistence: u32,
     /// New flows that one CPU records per second; beyond it they are forwarded without a record.
@@ -83,7 +85,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 1 << 20, pending_flows: 1 << 17, persistence: 1 << 18, new_flows_per_second: 100_000 }
+        Self {
+            flows: 1 << 20,
+            pending_flows: 1 << 17,
+            translated_flows: 1 << 18,
+            persistence: 1 << 18,
+            new_flows_per_second: 100_000,
+        }
     }
 }
 
@@ -92,6 +100,8 @@ impl Default for Limits {
 pub struct FlowTimeouts {
     /// TCP, after the handshake.
     pub established: Duration,
+    /// TCP, after FIN from the client alone, where the real server's packets are seen (`l4-nat`, `l4-snat`).
+    pub half_closed: Duration,
     /// TCP, after FIN or RST.
     pub closing: Duration,
     /// TCP before the client's second packet, UDP before the client's second datagram.
@@ -104,7 +114,8 @@ impl Default for FlowTimeouts {
     fn default() -> Self {
         Self {
             established: Duration::from_secs(2 * 3600),
-            closing: Duration::from_secs(30),
+            half_closed: Duration::from_secs(120),
+            closing: Duration::from_secs(10),
             pending: Duration::from_secs(30),
             udp: Duration::from_secs(180),
         }
@@ -201,6 +212,14 @@ pub enum Mode {
     /// HTTP proxy.
     #[serde(rename = "l7-http")]
     L7Http,
+}
+
+impl Mode {
+    /// Whether the datapath forwards packets; else a proxy serves connections.
+    #[must_use]
+    pub const fn is_layer_4(self) -> bool {
+        matches!(self, Self::L4Dr | Self::L4Nat | Self::L4Snat)
+    }
 }
 
 /// The source address of packets to real servers in `l4-snat`.

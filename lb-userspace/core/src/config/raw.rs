@@ -109,9 +109,12 @@ record! {
         flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().flows)),
         /// Flows whose client has not answered yet.
         pending_flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().pending_flows)),
+        /// Flows of l4-nat and l4-snat: they are established flows, too, and each has an entry for its replies.
+        translated_flows: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().translated_flows)),
         /// Persistence records.
         persistence: default(Number<u32, 1024, 67_108_864>, Number(Limits::default().persistence)),
-        /// New flows that one CPU records per second; beyond it they are forwarded without a record.
+        /// New flows that one CPU records per second; beyond it l4-dr forwards them without a record, and l4-nat and
+        /// l4-snat, which cannot, drop them.
         new_flows_per_second: default(Number<u32, 1, 100_000_000>, Number(Limits::default().new_flows_per_second)),
     }
 }
@@ -169,7 +172,9 @@ record! {
     FlowTimeoutsSection {
         /// TCP, after the handshake.
         established: default(FlowPeriod, Period(FlowTimeouts::default().established)),
-        /// TCP, after FIN or RST.
+        /// TCP, after FIN from the client alone; in l4-dr, where the real server's packets are not seen, `closing` goes.
+        half_closed: default(FlowPeriod, Period(FlowTimeouts::default().half_closed)),
+        /// TCP, after FIN from both sides, or RST.
         closing: default(FlowPeriod, Period(FlowTimeouts::default().closing)),
         /// TCP before the client's second packet, UDP before the client's second datagram.
         pending: default(FlowPeriod, Period(FlowTimeouts::default().pending)),
@@ -251,7 +256,7 @@ record! {
         ports: required(Ports),
         /// Transport protocols.
         protocol: default(Protocol, Protocol::Tcp),
-        /// How traffic gets to the real servers.
+        /// How traffic gets to the real servers; docs/reference/modes.md says what each asks of the network.
         mode: required(Mode),
         /// What real servers see as the client in l4-snat: `auto` is the address of this machine that the kernel
         /// prefers towards the real server, `vip` the address of the service; or an address of this machine.
@@ -488,9 +493,9 @@ words! { Protocol, "a protocol":
     "tcp+udp" => Protocol::TcpUdp, "Both as one service: a client keeps one real server over both.";
 }
 words! { Mode, "a mode":
-    "l4-dr" => Mode::L4Dr, "Direct routing: only the MAC addresses are rewritten; replies go straight to the client.";
-    "l4-nat" => Mode::L4Nat, "The destination is rewritten; replies pass the balancer.";
-    "l4-snat" => Mode::L4Snat, "Source and destination are rewritten; real servers anywhere.";
+    "l4-dr" => Mode::L4Dr, "Direct routing: only the MAC addresses are rewritten; replies go straight to the client; real servers hold the VIP.";
+    "l4-nat" => Mode::L4Nat, "The destination is rewritten; the balancer is the gateway of the real servers, and replies pass it.";
+    "l4-snat" => Mode::L4Snat, "Source and destination are rewritten; real servers are anywhere, unchanged, and do not see the client's address.";
     "l7-tcp" => Mode::L7Tcp, "TCP proxy.";
     "l7-http" => Mode::L7Http, "HTTP proxy.";
 }

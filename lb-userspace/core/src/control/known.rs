@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::Server;
+use lb_common::abi::{Address, Server};
 
 use super::slow_start::SlowStart;
-use crate::config::model::HealthCheck;
+use crate::config::model::{HealthCheck, Mode};
 use crate::health::{State, TargetId};
 use crate::neighbour::{self, Problem};
-use crate::tables::{Admin, Health, NextHop, ServerInput};
+use crate::tables::{Admin, Health, Installed, NextHop, ServerInput};
 use crate::view::{Administration, AdministrativeState};
 
 /// What the configuration says of a real server, as far as this machine goes by it.
@@ -23,6 +23,8 @@ pub(super) struct Described {
     pub check: Option<HealthCheck>,
     /// The VIP, and the port that a check speaks for.
     pub vip: (IpAddr, u16),
+    /// How its flows are delivered.
+    pub mode: Mode,
 }
 
 #[derive(Clone, Debug)]
@@ -198,13 +200,14 @@ impl Known {
             destination_mac: hop.destination_mac,
             outer_vlan: hop.outer_vlan,
             inner_vlan: hop.inner_vlan,
+            source: hop.source.map(Address::from),
         });
         ServerInput { admin: self.admin(), health, next_hop, weight: Some(self.weight()), full: self.full }
     }
 }
 
 /// The next hop that a table entry carries.
-pub(super) fn hop_of(entry: &Server) -> neighbour::NextHop {
+pub(super) fn hop_of(entry: &Server, installed: &Installed) -> neighbour::NextHop {
     neighbour::NextHop {
         ifindex: entry.ifindex,
         source_mac: entry.source_mac,
@@ -213,5 +216,6 @@ pub(super) fn hop_of(entry: &Server) -> neighbour::NextHop {
         inner_vlan: entry.inner_vlan,
         gateway: None,
         on_link: true,
+        source: installed.sources.get(&entry.source).map(|address| (*address).into()),
     }
 }

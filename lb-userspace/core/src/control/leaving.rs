@@ -9,7 +9,7 @@ use lb_common::abi::{ServerId, ServerState};
 use super::administration::{OrderError, Ordered};
 use super::known::{Described, hop_of};
 use super::{Action, Control, Counts, Known, Notice};
-use crate::config::model::{Config, HealthCheck, Mode, OnRemoval};
+use crate::config::model::{Config, HealthCheck, OnRemoval};
 use crate::tables::{Admin, Health, Leaver, ServerIdentity, ServerKey};
 use crate::view::{EventKind, Order};
 
@@ -49,7 +49,7 @@ impl Control {
         let drains = |service: &str| {
             let policy = |config: &Config| {
                 let service = config.virtual_services.iter().find(|known| known.name == service)?;
-                Some((service.on_removal, service.mode == Mode::L4Dr))
+                Some((service.on_removal, service.mode.is_layer_4()))
             };
             // What the new file says counts; a service that goes as a whole has spoken in the old one.
             policy(config).or_else(|| policy(&self.config)) == Some((OnRemoval::Drain, true))
@@ -74,7 +74,7 @@ impl Control {
         let mut left = Leavers::new();
         for (identity, id) in self.ids.servers() {
             let service = config.virtual_services.iter().find(|service| service.name == identity.service);
-            let Some(service) = service.filter(|s| s.mode == Mode::L4Dr && s.on_removal == OnRemoval::Drain) else {
+            let Some(service) = service.filter(|s| s.mode.is_layer_4() && s.on_removal == OnRemoval::Drain) else {
                 continue;
             };
             let Some(entry) = self.installed.servers.get(&id).filter(|_| self.is_alive(id)) else { continue };
@@ -88,9 +88,10 @@ impl Control {
                 slow_start: std::time::Duration::ZERO,
                 check: None::<HealthCheck>,
                 vip: (service.address, service.first_port),
+                mode: service.mode,
             };
             let mut known = Known::new(described, now);
-            known.adopt(hop_of(entry));
+            known.adopt(hop_of(entry, &self.installed));
             left.insert(identity.clone(), Leaving::new(known, now));
         }
         self.tell_leavers(left);
@@ -111,6 +112,7 @@ impl Control {
         let leaver = |(identity, leaving): (&ServerIdentity, &Leaving)| Leaver {
             identity: identity.clone(),
             vip: leaving.known.described.vip.0,
+            mode: leaving.known.described.mode,
             input: leaving.known.input(),
         };
         leavers.iter().map(leaver).collect()

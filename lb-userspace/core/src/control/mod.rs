@@ -35,7 +35,7 @@ use known::{Described, Known};
 use leaving::{Leavers, identity};
 pub use memory::Memories;
 pub use overview::{Measured, ServerMeasures};
-pub use sweep::{Counts, Roster};
+pub use sweep::{Counts, Roster, answers};
 use watch::Question;
 
 /// Servers that an earlier daemon left in service. Another address is another server.
@@ -123,7 +123,7 @@ impl Control {
             let entry = self.installed.servers.get(&id)?;
             let alive = ServerState::from_u8(entry.state) != ServerState::Down && entry.ifindex != 0;
             let key = ServerKey { service: identity.service.clone(), server: identity.server.clone() };
-            alive.then(|| ((key, identity.address), known::hop_of(entry)))
+            alive.then(|| ((key, identity.address), known::hop_of(entry, &self.installed)))
         });
         in_service.collect()
     }
@@ -455,6 +455,7 @@ fn described(config: &Config) -> impl Iterator<Item = (ServerKey, Described)> + 
                 slow_start: service.slow_start,
                 check: Some(check).filter(|check| check.probe != Probe::None),
                 vip: (service.address, service.first_port),
+                mode: service.mode,
             };
             (key(&real.name), described)
         });
@@ -469,5 +470,5 @@ fn described(config: &Config) -> impl Iterator<Item = (ServerKey, Described)> + 
 /// A fallback server is not checked: there is nobody after it.
 fn fallback(service: &VirtualService, address: IpAddr, port: Option<u16>) -> Described {
     let vip = (service.address, service.first_port);
-    Described { address, port, weight: 1, slow_start: Duration::ZERO, check: None, vip }
+    Described { address, port, weight: 1, slow_start: Duration::ZERO, check: None, vip, mode: service.mode }
 }

@@ -297,6 +297,7 @@ impl Neighbours {
             inner_vlan: egress.inner_vlan,
             gateway: route.gateway,
             on_link: route.gateway.is_none(),
+            source: route.source,
         };
         Some((Ok(next_hop), target.is_silent().then_some(unresolved)))
     }

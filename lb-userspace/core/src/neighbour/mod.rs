@@ -42,6 +42,8 @@ pub struct NextHop {
     pub gateway: Option<IpAddr>,
     /// The real server is on a directly attached subnet, as `l4-dr` requires.
     pub on_link: bool,
+    /// The address of this machine that the kernel prefers on this way.
+    pub source: Option<IpAddr>,
 }
 
 /// Why a real server cannot be reached, as far as links, routes and neighbours tell.

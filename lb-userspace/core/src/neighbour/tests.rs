@@ -89,7 +89,16 @@ impl Bench {
 }
 
 fn next_hop(ifindex: u32, destination_mac: [u8; 6]) -> NextHop {
-    NextHop { ifindex, source_mac: OWN, destination_mac, outer_vlan: 0, inner_vlan: 0, gateway: None, on_link: true }
+    NextHop {
+        ifindex,
+        source_mac: OWN,
+        destination_mac,
+        outer_vlan: 0,
+        inner_vlan: 0,
+        gateway: None,
+        on_link: true,
+        source: None,
+    }
 }
 
 fn changed(address: &str, next_hop: Result<NextHop, Problem>) -> Action {

@@ -9,6 +9,7 @@ use lb_common::abi::{Address, Server, ServerId, ServerState, ServiceId};
 
 use super::ids::{AdoptedServer, AdoptedService, Ids, IdsError, ServerIdentity};
 use super::installed::Installed;
+use super::translation::{POOLS_PER_KEY, PoolKey};
 
 impl Ids {
     /// Goes on with the numbers in the tables. `services` and `servers` are what
@@ -43,10 +44,19 @@ impl Ids {
                 id: *id,
                 generation: entry.generation,
                 alive,
+                mode: entry.mode,
                 identity: identity.map(|identity| (*identity).clone()),
             }
         });
-        Self::adopt(services, servers)
+        let mut ids = Self::adopt(services, servers)?;
+        let pool = |entry: &Server| {
+            let source = *installed.sources.get(&entry.source)?;
+            (entry.pool >= POOLS_PER_KEY)
+                .then_some((entry.pool / POOLS_PER_KEY, PoolKey { source, server: entry.address, port: entry.port }))
+        };
+        let sources = installed.sources.iter().map(|(number, address)| (*number, *address));
+        ids.adopt_sources(sources, installed.servers.values().filter_map(pool))?;
+        Ok(ids)
     }
 }
 

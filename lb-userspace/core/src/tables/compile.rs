@@ -1,7 +1,7 @@
 //! From the configuration and the state of each real server to the content of the kernel tables.
 //!
 //! In: [`Config`], [`ServerInput`]s, the numbers in use. Out: [`Wanted`]. Absent: services of
-//! another mode than `l4-dr` (see [`super::unsupported()`]), and where a schedule is placed.
+//! layer 7, which a proxy serves, and where a schedule is placed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,8 +19,9 @@ use super::ids::{Ids, IdsError};
 use super::leaver::{self, Leaver};
 use super::ports::{Ports, ports};
 use super::roster::{FALLBACK, Roster, identities};
+use super::translation::{POOLS_PER_KEY, expect_replies, service_mode};
 use super::wanted::{Schedule, ServerInput, ServerKey, Wanted};
-use crate::config::model::{Config, Fallback, Mode, Persistence, PersistenceBy, Scheduler, VirtualService};
+use crate::config::model::{Config, Fallback, Persistence, PersistenceBy, Scheduler, VirtualService};
 use crate::schedule::Member;
 use crate::schedule::ring::{ring, ring_size};
 use crate::schedule::turns::{each_once, weighted_turns};
@@ -132,7 +133,7 @@ impl Compiler {
         self.compile_with(config, states, &[], ids, tick)
     }
 
-    /// What the kernel tables should hold for the `l4-dr` services of this configuration. A server
+    /// What the kernel tables should hold for the layer 4 services of this configuration. A server
     /// without an input is not yet checked, so it is down. `tick` is the length of one tick of the
     /// datapath's clock. The leavers are none of the configuration's servers.
     ///
@@ -148,7 +149,8 @@ impl Compiler {
         tick: Duration,
     ) -> Result<Wanted, CompileError> {
         let mut numbers = ids.clone();
-        let services: Vec<&VirtualService> = config.virtual_services.iter().filter(|s| s.mode == Mode::L4Dr).collect();
+        let forwarded = |service: &&VirtualService| service_mode(service.mode).is_some();
+        let services: Vec<&VirtualService> = config.virtual_services.iter().filter(forwarded).collect();
         let names: BTreeSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
         let leaving = leavers.iter().map(|leaver| &leaver.identity);
         let kept: BTreeSet<&str> =
@@ -169,15 +171,19 @@ impl Compiler {
             let (members, off_duty) = roster.on_and_off_duty();
             let schedule = self.schedule(service, members);
             wanted.off_duty.extend(off_duty);
-            wanted.services.insert(id, entry(service, &schedule, tick));
+            wanted.services.insert(id, entry(service, &schedule, config, tick));
             wanted.schedules.insert(id, schedule);
             wanted.service_numbers.insert(service.name.clone(), id);
             for (key, server, entry) in roster.into_entries() {
+                expect_replies(&entry, &mut wanted.reply_filter);
                 wanted.servers.insert(server, entry);
                 wanted.server_numbers.insert(key, server);
             }
         }
         leaver::add(&mut wanted, leavers, &mut numbers)?;
+        let in_use = |number: fn(&abi::Server) -> u32| wanted.servers.values().map(number).collect();
+        numbers.keep_sources(&in_use(|server| server.source), &in_use(|server| server.pool / POOLS_PER_KEY));
+        wanted.sources = numbers.sources().collect();
         for (id, generation) in numbers.retired() {
             wanted.servers.insert(id, abi::Server { generation, ..abi::Server::default() });
         }
@@ -217,14 +223,18 @@ fn schedule(inputs: &Inputs) -> Schedule {
     Schedule { ring: ring(&inputs.members, inputs.ring_size), turns }
 }
 
-fn entry(service: &VirtualService, schedule: &Schedule, tick: Duration) -> Service {
+fn entry(service: &VirtualService, schedule: &Schedule, config: &Config, tick: Duration) -> Service {
+    let whole = config.node.limits.new_flows_per_second;
+    // Half of what the machine takes: a flood at one service leaves the others their share.
+    let limit = service.new_flows_per_second.unwrap_or(whole / 2);
     let persistence = service.persistence.as_ref().filter(|p| p.by == PersistenceBy::SourceIp);
     Service {
         client_mask: client_mask(service.address, persistence),
         ring_size: places(&schedule.ring),
         turns_size: places(&schedule.turns),
         persistence_timeout: persistence.map_or(0, |p| ticks(p.timeout, tick)),
-        mode: ServiceMode::DirectRouting as u8,
+        mode: service_mode(service.mode).unwrap_or(ServiceMode::None) as u8,
+        new_flows_per_tick: per_tick(limit, tick),
         scheduler: scheduler(service.scheduler) as u8,
         ..Service::default()
     }
@@ -252,12 +262,20 @@ fn client_mask(vip: IpAddr, persistence: Option<&Persistence>) -> Address {
 
 fn settings(config: &Config, tick: Duration) -> Settings {
     let tick_ns = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let flows = u128::from(config.node.limits.new_flows_per_second) * u128::from(tick_ns);
     Settings {
         abi_version: ABI_VERSION,
-        new_flows_per_tick: u32::try_from(flows.div_ceil(1_000_000_000)).unwrap_or(u32::MAX),
+        new_flows_per_tick: per_tick(config.node.limits.new_flows_per_second, tick),
         tick_ns,
+        first_source_port: config.node.source_ports.first,
+        last_source_port: config.node.source_ports.last,
+        spare: 0,
     }
+}
+
+/// A rate, rounded up.
+fn per_tick(per_second: u32, tick: Duration) -> u32 {
+    let flows = u128::from(per_second) * tick.as_nanos();
+    u32::try_from(flows.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 fn nobody_is_called_fallback(service: &VirtualService) -> Result<(), CompileError> {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    MAX_SERVERS, MAX_SERVICES, PLACES_PER_WORD, PortRange, PortRanges, SCHEDULE_PLACES, Service, ServiceId,
-    ServiceMode, VIP_FILTER_WORDS,
+    MAX_POOLS, MAX_SERVERS, MAX_SERVICES, PLACES_PER_WORD, PortRange, PortRanges, SCHEDULE_PLACES, ServerState,
+    Service, ServiceId, ServiceMode, VIP_FILTER_WORDS, filter_bit,
 };
 
 use super::installed::Installed;
@@ -19,6 +19,8 @@ use super::wanted::schedulable;
 /// - schedules of services lie within the table, on whole words, and do not overlap;
 /// - rings and turn lists name only servers of their service that may be scheduled, and no service
 ///   has turns without a ring;
+/// - whoever is delivered to in `l4-nat` or `l4-snat` is in the filter of replies, and a source address
+///   that a server names is there;
 /// - ports and ranges lead to a service; ranges are ranges, sorted, and do not overlap.
 ///
 /// # Errors
@@ -30,7 +32,27 @@ pub fn consistent(tables: &Installed) -> Result<(), String> {
     for (id, service) in &tables.services {
         schedule(tables, *id, service)?;
     }
+    translations(tables)?;
     ports(tables)
+}
+
+/// Whoever may send replies is expected to, and has a source address and a pool where it needs them.
+fn translations(tables: &Installed) -> Result<(), String> {
+    for (id, server) in &tables.servers {
+        let mode = ServiceMode::from_u8(server.mode);
+        if ServerState::from_u8(server.state) == ServerState::Down || mode == ServiceMode::DirectRouting {
+            continue;
+        }
+        let (word, bit) = filter_bit(&server.address);
+        if tables.reply_filter.get(&word).copied().unwrap_or(0) & bit == 0 {
+            return Err(format!("nobody expects replies of server {id}: {server:?}"));
+        }
+        let has_source = tables.sources.contains_key(&server.source) && server.pool + 1 < MAX_POOLS;
+        if server.source != 0 && !has_source {
+            return Err(format!("server {id} has no source address or no pool: {server:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn numbers(tables: &Installed) -> Result<(), String> {
@@ -83,6 +105,9 @@ fn schedule(tables: &Installed, id: ServiceId, service: &Service) -> Result<(), 
         };
         if server.service != id {
             return Err(format!("service {id} schedules server {number} of service {}", server.service));
+        }
+        if server.mode != service.mode {
+            return Err(format!("service {id} schedules server {number}, which is of another mode: {server:?}"));
         }
         if !schedulable(server) {
             return Err(format!("service {id} schedules server {number}, which takes no new flows: {server:?}"));

@@ -34,6 +34,8 @@ pub enum Reason {
 pub struct TickTimeouts {
     /// TCP, after the handshake.
     pub established: Ticks,
+    /// TCP, after FIN from the client alone, where the real server's packets are seen.
+    pub half_closed: Ticks,
     /// TCP, after FIN or RST.
     pub closing: Ticks,
     /// TCP and UDP before the client's second packet.
@@ -48,6 +50,7 @@ impl TickTimeouts {
     pub fn from(timeouts: &FlowTimeouts, tick: Duration) -> Self {
         Self {
             established: ticks(timeouts.established, tick),
+            half_closed: ticks(timeouts.half_closed, tick),
             closing: ticks(timeouts.closing, tick),
             pending: ticks(timeouts.pending, tick),
             udp: ticks(timeouts.udp, tick),
@@ -59,8 +62,9 @@ impl TickTimeouts {
     pub fn of(&self, key: &FlowKey, flow: &Flow) -> Ticks {
         match (FlowState::from_u8(flow.state), key.protocol) {
             (FlowState::Pending, _) => self.pending,
-            (FlowState::Established | FlowState::Closing, UDP) => self.udp,
+            (FlowState::Established | FlowState::HalfClosed | FlowState::Closing, UDP) => self.udp,
             (FlowState::Established, _) => self.established,
+            (FlowState::HalfClosed, _) => self.half_closed,
             (FlowState::Closing, _) => self.closing,
         }
     }

@@ -9,8 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use lb_common::abi::{MAX_SERVERS, MAX_SERVICES, ServerId, ServiceId};
+use lb_common::abi::{Address, MAX_POOLS, MAX_SERVERS, MAX_SERVICES, MAX_SOURCES, ServerId, ServiceId};
 use thiserror::Error;
+
+use super::translation::{POOLS_PER_KEY, PoolKey};
 
 /// What makes a real server the same one. Anything else may change under its number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,8 @@ pub struct AdoptedServer {
     pub generation: u32,
     /// Whether its state is another than down, so that flows of this generation may exist.
     pub alive: bool,
+    /// How they are delivered, a [`lb_common::abi::ServiceMode`].
+    pub mode: u8,
     /// Whose it is; `None`: not known, so the number stays reserved until [`Ids::settle`].
     pub identity: Option<ServerIdentity>,
 }
@@ -89,6 +93,10 @@ pub struct Ids {
     services: Numbers<String>,
     servers: Numbers<ServerIdentity>,
     generations: BTreeMap<ServerId, Generation>,
+    /// Source addresses of `l4-snat`. Flows may go on with one that nobody asks for any more, so a number
+    /// is given to another address only when there are no fresh ones left.
+    sources: Numbers<Address>,
+    pools: Numbers<PoolKey>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +104,8 @@ struct Generation {
     current: u32,
     /// Whether flows of the current generation may exist.
     alive: bool,
+    /// How they are delivered, a [`lb_common::abi::ServiceMode`]; 0: no flow was yet.
+    mode: u8,
 }
 
 impl Default for Ids {
@@ -112,6 +122,8 @@ impl Ids {
             services: Numbers::new("virtual services", MAX_SERVICES - 1),
             servers: Numbers::new("real servers", MAX_SERVERS - 1),
             generations: BTreeMap::new(),
+            sources: Numbers::new("source addresses", MAX_SOURCES - 1),
+            pools: Numbers::new("source addresses towards real servers", MAX_POOLS / POOLS_PER_KEY - 1),
         }
     }
 
@@ -131,9 +143,9 @@ impl Ids {
         for AdoptedService { id, name } in services {
             ids.services.adopt(id, name, &mut service_ids)?;
         }
-        for AdoptedServer { id, generation, alive, identity } in servers {
+        for AdoptedServer { id, generation, alive, mode, identity } in servers {
             ids.servers.adopt(id, identity, &mut server_ids)?;
-            ids.generations.insert(id, Generation { current: generation, alive });
+            ids.generations.insert(id, Generation { current: generation, alive, mode });
         }
         ids.services.free_all_but(&service_ids);
         ids.servers.free_all_but(&server_ids);
@@ -165,15 +177,81 @@ impl Ids {
         }
     }
 
-    /// The generation of a number, now that its server is alive (may have flows) or not. It steps
-    /// on whenever a server that was alive no longer is.
-    pub fn generation(&mut self, id: ServerId, alive: bool) -> u32 {
-        let generation = self.generations.entry(id).or_insert(Generation { current: 1, alive: false });
-        if generation.alive && !alive {
+    /// The generation of a number, now that its server is alive (may have flows) or not, and is delivered
+    /// to in this mode. It steps on whenever a server that was alive no longer is, or its mode is another.
+    pub fn generation(&mut self, id: ServerId, alive: bool, mode: u8) -> u32 {
+        let generation = self.generations.entry(id).or_insert(Generation { current: 1, alive: false, mode });
+        if generation.alive && (!alive || generation.mode != mode) {
             generation.current = generation.current.wrapping_add(1);
         }
         generation.alive = alive;
+        generation.mode = mode;
         generation.current
+    }
+
+    /// The number of this source address, a new one if it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`IdsError::Full`].
+    pub fn source(&mut self, address: Address) -> Result<u32, IdsError> {
+        match self.sources.known.get(&address) {
+            Some(number) => Ok(*number),
+            None => self.sources.assign(address),
+        }
+    }
+
+    /// The number of a pair of pools of source ports, a new one if it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`IdsError::Full`].
+    pub fn pool(&mut self, key: PoolKey) -> Result<u32, IdsError> {
+        match self.pools.known.get(&key) {
+            Some(number) => Ok(*number),
+            None => self.pools.assign(key),
+        }
+    }
+
+    /// Gives back the numbers of all source addresses and pools that are not among these.
+    pub fn keep_sources(&mut self, sources: &BTreeSet<u32>, pools: &BTreeSet<u32>) {
+        for number in self.sources.retain_numbers(sources) {
+            self.sources.free.push_back(number);
+        }
+        for number in self.pools.retain_numbers(pools) {
+            self.pools.free.push_back(number);
+        }
+    }
+
+    /// Goes on with source addresses and pools that were found in the tables.
+    ///
+    /// # Errors
+    ///
+    /// A number out of range.
+    pub fn adopt_sources(
+        &mut self,
+        sources: impl IntoIterator<Item = (u32, Address)>,
+        pools: impl IntoIterator<Item = (u32, PoolKey)>,
+    ) -> Result<(), IdsError> {
+        let mut taken = BTreeSet::new();
+        for (number, address) in sources {
+            self.sources.adopt(number, Some(address), &mut taken)?;
+        }
+        self.sources.free_all_but(&taken);
+        let mut taken = BTreeSet::new();
+        for (number, key) in pools {
+            // Servers of two services may share one.
+            if !taken.contains(&number) && !self.pools.known.contains_key(&key) {
+                self.pools.adopt(number, Some(key), &mut taken)?;
+            }
+        }
+        self.pools.free_all_but(&taken);
+        Ok(())
+    }
+
+    /// Source addresses with a number.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, Address)> {
+        self.sources.known.iter().map(|(address, number)| (*number, *address))
     }
 
     /// Gives back the numbers of all services and servers that are not among these. Server
@@ -210,7 +288,8 @@ impl Ids {
     fn bump_leaving(&mut self) {
         let leaving: Vec<ServerId> = self.servers.leaving.iter().copied().collect();
         for id in leaving {
-            self.generation(id, false);
+            let mode = self.generations.get(&id).map_or(0, |generation| generation.mode);
+            self.generation(id, false, mode);
         }
     }
 }
@@ -248,6 +327,19 @@ impl<K: Ord> Numbers<K> {
     fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         let Self { known, leaving, .. } = self;
         known.retain(|key, id| keep(key) || !leaving.insert(*id));
+    }
+
+    /// Forgets all names but those of these numbers; the numbers that they had.
+    fn retain_numbers(&mut self, keep: &BTreeSet<u32>) -> Vec<u32> {
+        let mut gone = Vec::new();
+        self.known.retain(|_, number| {
+            let stays = keep.contains(number);
+            if !stays {
+                gone.push(*number);
+            }
+            stays
+        });
+        gone
     }
 
     fn settle(&mut self) {

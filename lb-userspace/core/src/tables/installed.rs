@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    PLACES_PER_WORD, PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerId, Service, ServiceId, ServiceMode,
-    ServicePortKey, Settings, server_in_word,
+    Address, PLACES_PER_WORD, PortRanges, PortRangesKey, SCHEDULE_PLACES, Server, ServerId, Service, ServiceId,
+    ServiceMode, ServicePortKey, Settings, server_in_word,
 };
 
 /// One write to one kernel table.
@@ -60,6 +60,20 @@ pub enum TableOp {
         /// VIP and protocol.
         key: PortRangesKey,
     },
+    /// `sources`; addresses that nobody asks for any more stay, for flows go on with them.
+    SetSource {
+        /// Its number.
+        number: u32,
+        /// The address.
+        address: Address,
+    },
+    /// `reply_filter`.
+    SetReplyFilter {
+        /// Which word.
+        word: u32,
+        /// All its bits.
+        bits: u64,
+    },
     /// `vip_filter`.
     SetFilter {
         /// Which word.
@@ -77,6 +91,10 @@ pub struct Installed {
     pub settings: Settings,
     /// `vip_filter`: words that are not zero.
     pub filter: BTreeMap<u32, u64>,
+    /// `reply_filter`: words that are not zero.
+    pub reply_filter: BTreeMap<u32, u64>,
+    /// `sources` that are not zero.
+    pub sources: BTreeMap<u32, Address>,
     /// `service_ports`.
     pub service_ports: BTreeMap<ServicePortKey, ServiceId>,
     /// `port_ranges`.
@@ -116,6 +134,15 @@ impl Installed {
             }
             TableOp::RemovePortRanges { key } => {
                 self.port_ranges.remove(key);
+            }
+            TableOp::SetSource { number, address } => {
+                self.sources.insert(*number, *address);
+            }
+            TableOp::SetReplyFilter { word, bits: 0 } => {
+                self.reply_filter.remove(word);
+            }
+            TableOp::SetReplyFilter { word, bits } => {
+                self.reply_filter.insert(*word, *bits);
             }
             TableOp::SetFilter { word, bits: 0 } => {
                 self.filter.remove(word);

@@ -24,8 +24,10 @@ mod ids;
 mod installed;
 mod leaver;
 mod plan;
+mod port_ledger;
 mod ports;
 mod roster;
+mod translation;
 mod unsupported;
 mod wanted;
 
@@ -35,7 +37,9 @@ pub use ids::{AdoptedServer, AdoptedService, Ids, IdsError, ServerIdentity};
 pub use installed::{Installed, TableOp};
 pub use leaver::Leaver;
 pub use plan::{PlanError, plan};
+pub use port_ledger::{PortLedger, PortsInUse};
 pub use roster::FALLBACK;
+pub use translation::PoolKey;
 pub use unsupported::unsupported;
 pub use wanted::{Admin, Health, NextHop, Schedule, ServerInput, ServerKey, Wanted, schedulable};
 

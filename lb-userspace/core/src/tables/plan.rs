@@ -3,14 +3,17 @@
 //! In: [`Installed`] and [`Wanted`]. Out: operations, of which every prefix leaves tables that are
 //! safe to forward by, so that packets may be forwarded and the daemon may die in between:
 //!
-//! 1. servers that may be scheduled, so that a ring finds them;
+//! 1. source addresses and the filter of replies, then servers that may be scheduled, so that a ring finds
+//!    them;
 //! 2. each service: its new schedule beside the old one, then one write that switches;
 //! 3. ports and ranges that lead to a service, then the VIP's bit in the filter;
 //! 4. ports and ranges that lead nowhere any more are removed, then the VIP's bit;
 //! 5. services without a port;
-//! 6. servers that no ring names any more go down.
+//! 6. servers that no ring names any more go down, then the filter's bits of those who send no replies.
 //!
 //! What is the same gets no operation.
+
+use std::collections::BTreeMap;
 
 use lb_common::abi::{
     NO_SERVER, PLACES_PER_WORD, PortRangesKey, Server, ServerId, Service, ServiceId, ServicePortKey, schedule_word,
@@ -59,15 +62,18 @@ pub fn plan(installed: &Installed, wanted: &Wanted) -> Result<Vec<TableOp>, Plan
     if installed.settings != wanted.settings {
         ops.push(TableOp::SetSettings(wanted.settings));
     }
+    set_sources(installed, wanted, &mut ops);
+    open(&installed.reply_filter, &wanted.reply_filter, set_reply_filter, &mut ops);
     set_servers(installed, wanted, &mut ops, schedulable);
     set_services(installed, wanted, &mut ops)?;
     set_ports(installed, wanted, &mut ops);
-    open_filter(installed, wanted, &mut ops);
+    open(&installed.filter, &wanted.filter, set_filter, &mut ops);
     remove_ports(installed, wanted, &mut ops);
-    close_filter(installed, wanted, &mut ops);
+    close(&installed.filter, &wanted.filter, set_filter, &mut ops);
     remove_services(installed, wanted, &mut ops);
     set_servers(installed, wanted, &mut ops, |entry| !schedulable(entry));
     remove_unknown_servers(installed, wanted, &mut ops);
+    close(&installed.reply_filter, &wanted.reply_filter, set_reply_filter, &mut ops);
     Ok(ops)
 }
 
@@ -165,22 +171,39 @@ fn remove_ports(installed: &Installed, wanted: &Wanted, ops: &mut Vec<TableOp>) 
     ops.extend(ranges.map(|key: &PortRangesKey| TableOp::RemovePortRanges { key: *key }));
 }
 
-fn open_filter(installed: &Installed, wanted: &Wanted, ops: &mut Vec<TableOp>) {
-    for (word, bits) in &wanted.filter {
-        let old = installed.filter.get(word).copied().unwrap_or(0);
+fn set_sources(installed: &Installed, wanted: &Wanted, ops: &mut Vec<TableOp>) {
+    let changed = wanted.sources.iter().filter(|(number, address)| installed.sources.get(number) != Some(address));
+    ops.extend(changed.map(|(number, address)| TableOp::SetSource { number: *number, address: *address }));
+}
+
+type Words = BTreeMap<u32, u64>;
+
+/// Sets the bits of a filter that are not set yet.
+fn open(installed: &Words, wanted: &Words, set: fn(u32, u64) -> TableOp, ops: &mut Vec<TableOp>) {
+    for (word, bits) in wanted {
+        let old = installed.get(word).copied().unwrap_or(0);
         if old | bits != old {
-            ops.push(TableOp::SetFilter { word: *word, bits: old | bits });
+            ops.push(set(*word, old | bits));
         }
     }
 }
 
-fn close_filter(installed: &Installed, wanted: &Wanted, ops: &mut Vec<TableOp>) {
-    for (word, old) in &installed.filter {
-        let bits = wanted.filter.get(word).copied().unwrap_or(0);
+/// Clears the bits of a filter that nobody wants.
+fn close(installed: &Words, wanted: &Words, set: fn(u32, u64) -> TableOp, ops: &mut Vec<TableOp>) {
+    for (word, old) in installed {
+        let bits = wanted.get(word).copied().unwrap_or(0);
         if old & !bits != 0 {
-            ops.push(TableOp::SetFilter { word: *word, bits });
+            ops.push(set(*word, bits));
         }
     }
+}
+
+fn set_filter(word: u32, bits: u64) -> TableOp {
+    TableOp::SetFilter { word, bits }
+}
+
+fn set_reply_filter(word: u32, bits: u64) -> TableOp {
+    TableOp::SetReplyFilter { word, bits }
 }
 
 fn remove_services(installed: &Installed, wanted: &Wanted, ops: &mut Vec<TableOp>) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::abi::{
     Address, MAX_PORT_RANGES, MAX_SERVICE_PORTS, PortRange, PortRanges, PortRangesKey, ServiceId, ServicePortKey,
-    vip_filter_bit,
+    filter_bit,
 };
 
 use super::compile::CompileError;
@@ -25,7 +25,7 @@ pub(super) fn ports(services: &[(ServiceId, &VirtualService)]) -> Result<Ports, 
     let mut ranges: BTreeMap<PortRangesKey, Vec<PortRange>> = BTreeMap::new();
     for (id, service) in services {
         let vip = Address::from(service.address);
-        let (word, bit) = vip_filter_bit(&vip);
+        let (word, bit) = filter_bit(&vip);
         *ports.filter.entry(word).or_default() |= bit;
         for &protocol in protocols(service.protocol) {
             for range in &service.ports {

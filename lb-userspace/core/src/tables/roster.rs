@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use lb_common::abi::{Address, Server, ServerId, ServerState, ServiceId};
 
 use super::ids::{Ids, IdsError, ServerIdentity};
+use super::translation::translate;
 use super::wanted::{Admin, Health, ServerInput, ServerKey, schedulable};
 use crate::config::model::{Fallback, RealServer, VirtualService};
 use crate::schedule::{Member, stable_hash};
@@ -69,9 +70,10 @@ impl Roster {
             entry.address = Address::from(identity.address);
             entry.port = identity.port.unwrap_or(0);
             deliver(&mut entry, &input);
+            translate(&mut entry, service, &input, ids)?;
             let state = state(&input);
             entry.state = state as u8;
-            entry.generation = ids.generation(number, state != ServerState::Down);
+            entry.generation = ids.generation(number, state != ServerState::Down, entry.mode);
             entries.push(Entry { role, key, id: number, server: entry, full: input.full });
         }
         Ok(Self { entries })

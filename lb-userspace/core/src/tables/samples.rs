@@ -82,6 +82,7 @@ pub(super) fn up() -> ServerInput {
         destination_mac: [2, 0, 0, 0, 0, 2],
         outer_vlan: 0,
         inner_vlan: 0,
+        source: Some(lb_common::abi::Address::v4([192, 0, 2, 2])),
     };
     ServerInput { admin: Admin::Online, health: Health::Up, next_hop: Some(next_hop), weight: None, full: false }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lb_common::abi::{
-    PortRanges, PortRangesKey, Server, ServerId, ServerState, Service, ServiceId, ServicePortKey, Settings,
+    Address, PortRanges, PortRangesKey, Server, ServerId, ServerState, Service, ServiceId, ServiceMode, ServicePortKey,
+    Settings,
 };
 
 use super::ids::ServerIdentity;
@@ -71,6 +72,8 @@ pub struct NextHop {
     pub outer_vlan: u16,
     /// VLAN of the inner tag; 0: at most one tag.
     pub inner_vlan: u16,
+    /// The address of this machine that the kernel prefers on this way.
+    pub source: Option<Address>,
 }
 
 /// What each kernel table should hold.
@@ -80,6 +83,10 @@ pub struct Wanted {
     pub settings: Settings,
     /// `vip_filter`: words that are not zero.
     pub filter: BTreeMap<u32, u64>,
+    /// `reply_filter`: words that are not zero.
+    pub reply_filter: BTreeMap<u32, u64>,
+    /// `sources`.
+    pub sources: BTreeMap<u32, Address>,
     /// `service_ports`.
     pub service_ports: BTreeMap<ServicePortKey, ServiceId>,
     /// `port_ranges`.
@@ -111,9 +118,12 @@ pub struct Schedule {
     pub turns: Vec<ServerId>,
 }
 
-/// Whether a ring or turn list may name this server: it is active, has a weight, and its next hop
-/// is known.
+/// Whether a ring or turn list may name this server: it is active, has a weight, its next hop is known,
+/// and in `l4-snat` its source address.
 #[must_use]
 pub fn schedulable(server: &Server) -> bool {
-    ServerState::from_u8(server.state) == ServerState::Active && server.weight > 0 && server.ifindex != 0
+    ServerState::from_u8(server.state) == ServerState::Active
+        && server.weight > 0
+        && server.ifindex != 0
+        && (server.source != 0 || ServiceMode::from_u8(server.mode) != ServiceMode::SourceNat)
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_core::config::diagnostic::{Code, render};
-use lb_core::config::model::Config;
+use lb_core::config::model::{Config, Mode};
 use lb_core::config::{HostAddress, HostFacts, Source, check_against_host, effective, load, parse_local_ports};
 use lb_core::tables::unsupported;
 
@@ -120,7 +120,7 @@ fn every_code_is_shown_by_a_case() {
 /// The files of `configs/` by path, with their text.
 fn deployments() -> Vec<Source> {
     let files = yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs"));
-    assert!(files.len() >= 3, "only {} files in configs", files.len());
+    assert!(files.len() >= 4, "only {} files in configs", files.len());
     files
         .iter()
         .map(|file| Source { path: file.display().to_string(), text: fs::read_to_string(file).unwrap() })
@@ -158,6 +158,21 @@ fn the_example_of_the_readme_is_valid_and_runs() {
     assert_eq!(unsupported(&config), Vec::<String>::new());
 }
 
+/// Each block is one virtual service.
+#[test]
+fn the_examples_of_the_modes_are_valid_and_run() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/modes.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(text, _)| text));
+    let mut modes = Vec::new();
+    for block in blocks {
+        let text = format!("version: 1\nnode: {{interfaces: [{{device: eth0}}]}}\nvirtual_services:\n{block}");
+        let config = right(Source { path: "modes.md".into(), text });
+        assert_eq!(unsupported(&config), Vec::<String>::new());
+        modes.extend(config.virtual_services.iter().map(|service| service.mode));
+    }
+    assert_eq!(modes, [Mode::L4Dr, Mode::L4Nat, Mode::L4Snat]);
+}
+
 #[test]
 fn what_is_commented_out_in_configs_is_valid_too() {
     let mut found = 0;
@@ -173,5 +188,5 @@ fn what_is_commented_out_in_configs_is_valid_too() {
         assert_eq!(right(whole).virtual_services.len(), services + blocks, "{path}");
         found += blocks;
     }
-    assert_eq!(found, 2, "services are commented out in two deployments");
+    assert_eq!(found, 4, "services are commented out in three deployments");
 }

@@ -325,5 +325,11 @@ fn write(tables: &mut MemTables, operation: TableOp) {
         TableOp::SetFilter { word, bits } => {
             tables.vip_filter.insert(word, bits);
         }
+        TableOp::SetReplyFilter { word, bits } => {
+            tables.reply_filter.insert(word, bits);
+        }
+        TableOp::SetSource { number, address } => {
+            tables.sources.insert(number, address);
+        }
     }
 }

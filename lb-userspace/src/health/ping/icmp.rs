@@ -6,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which ICMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 /// What tells one echo request from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Echo {
-    pub(super) ident: u16,
-    pub(super) sequence: u16,
+pub(crate) struct Echo {
+    pub(crate) ident: u16,
+    pub(crate) sequence: u16,
     /// Cannot be guessed, so only who received the request can answer it.
-    pub(super) token: u64,
+    pub(crate) token: u64,
 }
 
 /// What a packet says of an echo request.
@@ -37,7 +37,7 @@ pub(super) enum Answer {
 pub(super) const REQUEST_LEN: usize = HEADER + 32;
 
 /// An echo request. The checksum of ICMPv6 covers addresses that only the kernel knows, so it fills it in.
-pub(super) fn request(family: Family, echo: Echo) -> [u8; REQUEST_LEN] {
+pub(crate) fn request(family: Family, echo: Echo) -> [u8; REQUEST_LEN] {
     let mut packet = [0; REQUEST_LEN];
     packet[0] = family.request_type();
     packet[4..6].copy_from_slice(&echo.ident.to_be_bytes());
@@ -57,11 +57,10 @@ pub(super) fn answer(family: Family, packet: &[u8]) -> Option<Answer> {
         Family::V4 => packet.get(ipv4_header_len(packet)?..)?,
         Family::V6 => packet,
     };
-    let kind = *message.first()?;
-    if kind == family.reply_type() {
-        let token = u64::from_be_bytes(*message.get(HEADER..)?.first_chunk()?);
-        return Some(Answer::Reply(Echo { ident: be16(message, 4)?, sequence: be16(message, 6)?, token }));
+    if let Some(echo) = reply(family, message) {
+        return Some(Answer::Reply(echo));
     }
+    let kind = *message.first()?;
     let why = family.why_undelivered(kind, *message.get(1)?)?;
     let quoted = message.get(HEADER..)?;
     let (destination, request) = match family {
@@ -81,8 +80,17 @@ pub(super) fn answer(family: Family, packet: &[u8]) -> Option<Answer> {
     Some(Answer::Undelivered { ident: be16(request, 4)?, sequence: be16(request, 6)?, destination, why })
 }
 
+/// Which request an ICMP message replies to.
+pub(crate) fn reply(family: Family, message: &[u8]) -> Option<Echo> {
+    if *message.first()? != family.reply_type() {
+        return None;
+    }
+    let token = u64::from_be_bytes(*message.get(HEADER..)?.first_chunk()?);
+    Some(Echo { ident: be16(message, 4)?, sequence: be16(message, 6)?, token })
+}
+
 impl Family {
-    pub(super) const fn request_type(self) -> u8 {
+    pub(crate) const fn request_type(self) -> u8 {
         match self {
             Self::V4 => 8,
             Self::V6 => 128,
@@ -97,7 +105,7 @@ impl Family {
     }
 
     /// The message types that say that a packet was not delivered: unreachable, time exceeded.
-    pub(super) const fn error_types(self) -> [u8; 2] {
+    pub(crate) const fn error_types(self) -> [u8; 2] {
         match self {
             Self::V4 => [3, 11],
             Self::V6 => [1, 3],

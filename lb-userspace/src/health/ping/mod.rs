@@ -5,7 +5,7 @@
 //! One raw socket per family, opened at the first ping, serves all real servers. A task reads it and gives
 //! each answer to the ping that it belongs to.
 
-mod icmp;
+pub(crate) mod icmp;
 mod line;
 
 #[cfg(test)]

@@ -91,6 +91,7 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
     let limits = section.limits.as_ref().map_or_else(Limits::default, |limits| Limits {
         flows: limits.value.flows.value.0,
         pending_flows: limits.value.pending_flows.value.0,
+        translated_flows: limits.value.translated_flows.value.0,
         persistence: limits.value.persistence.value.0,
         new_flows_per_second: limits.value.new_flows_per_second.value.0,
     });
@@ -139,6 +140,7 @@ impl Defaults {
         if let Some(flow) = &section.flow_timeouts {
             defaults.flow_timeouts = FlowTimeouts {
                 established: flow.value.established.value.0,
+                half_closed: flow.value.half_closed.value.0,
                 closing: flow.value.closing.value.0,
                 pending: flow.value.pending.value.0,
                 udp: flow.value.udp.value.0,

@@ -5,7 +5,7 @@ mod services;
 
 use std::time::Duration;
 
-use lb_common::abi::{Address, vip_filter_bit};
+use lb_common::abi::{Address, filter_bit};
 
 use super::*;
 use crate::control::{Measured, OrderError};
@@ -45,7 +45,7 @@ impl Site {
     }
 
     fn takes(&self, vip: &str) -> bool {
-        let (word, bit) = vip_filter_bit(&Address::from(ip(vip)));
+        let (word, bit) = filter_bit(&Address::from(ip(vip)));
         self.control.installed().filter.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 

@@ -215,6 +215,7 @@ impl World {
             inner_vlan: egress.inner_vlan,
             gateway: route.gateway,
             on_link: route.gateway.is_none(),
+            source: route.source,
         }))
     }
 }

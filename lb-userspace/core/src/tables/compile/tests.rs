@@ -143,11 +143,13 @@ fn entries_carry_what_the_datapath_needs() {
         inner_vlan: 5,
         port: 0,
         state: ServerState::Active as u8,
-        spare: 0,
+        mode: abi::ServiceMode::DirectRouting as u8,
         weight: 50,
         max_connections: 10,
         min_connections: 5,
         service: 1,
+        source: 0,
+        pool: 0,
         address: Address::v4([192, 0, 2, 1]),
     };
     assert_eq!(wanted.servers[&1], expected);
@@ -229,7 +231,14 @@ fn settings_count_flows_by_tick() {
 
     let settings = compile(&config, &BTreeMap::new(), &mut Ids::new(), Duration::from_millis(100)).map(|w| w.settings);
 
-    let expected = abi::Settings { abi_version: abi::ABI_VERSION, new_flows_per_tick: 101, tick_ns: 100_000_000 };
+    let expected = abi::Settings {
+        abi_version: abi::ABI_VERSION,
+        new_flows_per_tick: 101,
+        tick_ns: 100_000_000,
+        first_source_port: 1024,
+        last_source_port: 32_767,
+        spare: 0,
+    };
     assert_eq!(settings, Ok(expected));
 }
 

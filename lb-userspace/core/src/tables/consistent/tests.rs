@@ -21,7 +21,7 @@ fn good() -> Installed {
         };
         tables.services.insert(id, service);
         let state = ServerState::Active as u8;
-        tables.servers.insert(id, Server { state, weight: 1, ifindex: 1, service: id, ..Server::default() });
+        tables.servers.insert(id, Server { state, mode: 1, weight: 1, ifindex: 1, service: id, ..Server::default() });
         tables.schedule[base as usize / 4] = schedule_word([id, id, id, 0]);
         tables.schedule[base as usize / 4 + 1] = schedule_word([id, 0, 0, 0]);
         tables.service_ports.insert(ServicePortKey { port: 80 + u16::from(id == 2), ..ServicePortKey::default() }, id);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Reason, TickTimeouts, Verdict, elapsed, flow_verdict, persistence_verdict, ticks};
 use crate::config::model::FlowTimeouts;
 
-const TIMEOUTS: TickTimeouts = TickTimeouts { established: 7200, closing: 30, pending: 20, udp: 180 };
+const TIMEOUTS: TickTimeouts = TickTimeouts { established: 7200, half_closed: 120, closing: 30, pending: 20, udp: 180 };
 
 /// Server 1 is active, 2 drains, 3 is down; all of generation 5.
 fn servers(id: ServerId) -> Option<(u32, ServerState)> {
@@ -83,7 +83,7 @@ fn durations_become_whole_ticks_rounded_up() {
     assert_eq!(ticks(Duration::MAX, tick), u32::MAX / 2);
     assert_eq!(ticks(Duration::from_nanos(3), Duration::ZERO), 3, "a tick is never nothing");
     let timeouts = TickTimeouts::from(&FlowTimeouts::default(), Duration::from_secs(1));
-    assert_eq!(timeouts, TickTimeouts { established: 7200, closing: 30, pending: 30, udp: 180 });
+    assert_eq!(timeouts, TickTimeouts { established: 7200, half_closed: 120, closing: 10, pending: 30, udp: 180 });
 }
 
 proptest! {

@@ -58,7 +58,7 @@ fn the_generation_steps_on_when_a_server_stops_being_alive_and_only_then() -> Re
     let mut ids = Ids::new();
     let a = ids.server(&identity("a"))?;
 
-    let generations = [false, true, true, false, false, true].map(|alive| ids.generation(a, alive));
+    let generations = [false, true, true, false, false, true].map(|alive| ids.generation(a, alive, 1));
 
     assert_eq!(generations, [1, 1, 1, 2, 2, 2]);
     Ok(())
@@ -68,8 +68,8 @@ fn the_generation_steps_on_when_a_server_stops_being_alive_and_only_then() -> Re
 fn a_number_given_back_has_a_generation_that_no_flow_has() -> Result<(), IdsError> {
     let mut ids = Ids::new();
     let (a, b) = (ids.server(&identity("a"))?, ids.server(&identity("b"))?);
-    let of_flows = ids.generation(a, true);
-    ids.generation(b, true);
+    let of_flows = ids.generation(a, true, 1);
+    ids.generation(b, true, 1);
 
     keep(&mut ids, &[], &["b"]);
 
@@ -83,16 +83,16 @@ fn a_number_given_back_has_a_generation_that_no_flow_has() -> Result<(), IdsErro
 fn adopted_numbers_go_on_and_unknown_ones_are_reserved_until_settled() -> Result<(), IdsError> {
     let services = [AdoptedService { id: 3, name: Some("web".to_owned()) }, AdoptedService { id: 1, name: None }];
     let servers = [
-        AdoptedServer { id: 5, generation: 40, alive: true, identity: Some(identity("a")) },
-        AdoptedServer { id: 2, generation: 9, alive: true, identity: None },
+        AdoptedServer { id: 5, generation: 40, alive: true, mode: 1, identity: Some(identity("a")) },
+        AdoptedServer { id: 2, generation: 9, alive: true, mode: 1, identity: None },
     ];
 
     let mut ids = Ids::adopt(services, servers)?;
 
     assert_eq!((ids.service("web"), ids.service("new")), (Ok(3), Ok(4)));
     assert_eq!((ids.server(&identity("a")), ids.server(&identity("b"))), (Ok(5), Ok(6)));
-    assert_eq!(ids.generation(5, true), 40, "its flows go on");
-    assert_eq!(ids.generation(5, false), 41);
+    assert_eq!(ids.generation(5, true, 1), 40, "its flows go on");
+    assert_eq!(ids.generation(5, false, 1), 41);
     assert_eq!(ids.retired().collect::<Vec<_>>(), [(2, 10)], "flows of the unknown server are cut");
     Ok(())
 }

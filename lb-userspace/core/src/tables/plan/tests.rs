@@ -63,6 +63,8 @@ fn kind(op: &TableOp) -> &'static str {
         TableOp::RemoveServicePort { .. } => "no port",
         TableOp::SetPortRanges { .. } => "ranges",
         TableOp::RemovePortRanges { .. } => "no ranges",
+        TableOp::SetSource { .. } => "source",
+        TableOp::SetReplyFilter { .. } => "reply filter",
         TableOp::SetFilter { .. } => "filter",
     }
 }
@@ -108,7 +110,7 @@ fn what_is_not_in_the_schedule_leaves_the_schedule_alone() {
     assert_eq!(running.change(), ["server"]);
 
     running.config.node.limits.new_flows_per_second = 5;
-    assert_eq!(running.change(), ["settings"]);
+    assert_eq!(running.change(), ["settings", "service"]);
     assert!(running.change().is_empty());
 }
 

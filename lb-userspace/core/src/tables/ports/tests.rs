@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use lb_common::abi::{Address, PortRange, PortRangesKey, ServicePortKey, vip_filter_bit};
+use lb_common::abi::{Address, PortRange, PortRangesKey, ServicePortKey, filter_bit};
 
 use super::super::samples::{address, service};
 use super::{CompileError, Ports, ports};
@@ -36,7 +36,7 @@ fn single_ports_are_keys_and_ranges_of_all_services_of_a_vip_share_an_entry() {
         (PortRange { first: 8000, last: 8009, service: 2 }, PortRange { first: 50_000, last: 65_535, service: 1 });
     assert_eq!(ranges(6), [low, high]);
     assert_eq!(ranges(17), [high]);
-    let (word, bit) = vip_filter_bit(&vip);
+    let (word, bit) = filter_bit(&vip);
     assert_eq!(wanted.filter, BTreeMap::from([(word, bit)]));
 }
 

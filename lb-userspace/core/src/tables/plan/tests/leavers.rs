@@ -45,7 +45,7 @@ impl World {
             let vip = self.leavers.get(&identity).map_or(crate::tables::samples::address("192.0.2.77"), |of| of.vip);
             let next_hop = up().next_hop.filter(|_| fate != 2);
             let input = ServerInput { health, next_hop, ..up() };
-            leavers.insert(identity.clone(), Leaver { identity, vip, input });
+            leavers.insert(identity.clone(), Leaver { identity, vip, mode: crate::config::model::Mode::L4Dr, input });
         }
         self.leavers = leavers;
     }

@@ -215,6 +215,10 @@ proptest! {
                 TableOp::SetPortRanges { key, .. } | TableOp::RemovePortRanges { key } => {
                     before.port_ranges.get(key) != wanted.port_ranges.get(key)
                 }
+                TableOp::SetSource { number, .. } => before.sources.get(number) != wanted.sources.get(number),
+                TableOp::SetReplyFilter { word, .. } => {
+                    before.reply_filter.get(word) != wanted.reply_filter.get(word)
+                }
                 TableOp::SetFilter { word, .. } => before.filter.get(word) != wanted.filter.get(word),
             };
             prop_assert!(changes, "{:?}", op);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use lb_common::abi::{
-    Address, PLACES_PER_WORD, PortRanges, PortRangesKey, Service, ServiceId, ServicePortKey, vip_filter_bit,
+    Address, PLACES_PER_WORD, PortRanges, PortRangesKey, Service, ServiceId, ServicePortKey, filter_bit,
 };
 
 use crate::tables::{Installed, TableOp, Wanted, consistent, plan};
@@ -63,7 +63,7 @@ fn extents(tables: &Installed) -> impl Iterator<Item = Range<u32>> {
 fn filter_opens_late_and_closes_late(tables: &Installed, wanted: &Wanted, op: &TableOp) {
     let TableOp::SetFilter { word, bits } = op else { return };
     let old = tables.filter.get(word).copied().unwrap_or(0);
-    let has = |vip: &Address, bits: u64| vip_filter_bit(vip).0 == *word && bits & vip_filter_bit(vip).1 != 0;
+    let has = |vip: &Address, bits: u64| filter_bit(vip).0 == *word && bits & filter_bit(vip).1 != 0;
     for (key, service) in wanted.service_ports.iter().filter(|(key, _)| has(&key.vip, bits & !old)) {
         assert_eq!(tables.service_ports.get(key), Some(service), "the filter opens before {key:?} is there");
     }

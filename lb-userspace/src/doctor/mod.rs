@@ -1,0 +1,3 @@
+//! What `lbctl doctor` finds out.
+
+pub mod probe;
