@@ -27,11 +27,11 @@ const ALL: &str = "10000";
 const FEW_PORTS: usize = 64;
 
 /// TCP flows that are listed for a service.
-fn listed(balancer: &Balancer<'_>, service: &str) -> Result<usize> {
+fn listed(balancer: &Balancer<'_>, service: &str) -> Result<Vec<Value>> {
     let output = balancer.lbctl(&["connections", "--json", "--limit", ALL])?.success()?;
     let list: Value = serde_json::from_str(&output.stdout).with_context(|| format!("no JSON: {output}"))?;
     let flows = list["connections"].as_array().context("connections is no list")?;
-    Ok(flows.iter().filter(|flow| flow["virtual_service"] == service && flow["protocol"] == "TCP").count())
+    Ok(flows.iter().filter(|flow| flow["virtual_service"] == service && flow["protocol"] == "TCP").cloned().collect())
 }
 
 #[test]
@@ -48,14 +48,15 @@ fn closed_connections_are_forgotten_and_their_ports_are_used_again() -> Result<(
                     .with_context(|| format!("round {round}"))?;
                 wait_until(&format!("round {round}: no connection is listed any more"), FORGOTTEN, || {
                     let left = listed(&balancer, name)?;
-                    ensure!(left == 0, "{left} still are");
+                    ensure!(left.is_empty(), "{} still are, the first {}", left.len(), left[0]);
                     Ok(())
                 })?;
             }
         }
+        // A port rests for two sweeps after its flow: a client whose first SYN came in between has sent another.
         let status = balancer.status()?;
-        assert_eq!(status.packets_for("source-ports-exhausted"), 0);
-        assert_eq!(status.packets_with("drop"), 0);
+        let dropped = status.packets_with("drop") - status.packets_for("source-ports-exhausted");
+        assert_eq!(dropped, 0, "{:?}", status.counters().collect::<Vec<_>>());
         assert_eq!(site.wrong_checksums()?, 0);
         Ok(())
     })
