@@ -109,6 +109,17 @@ impl Host {
         found.unwrap_or_else(|| panic!("{} has no address of that family", self.name))
     }
 
+    /// The path MTU that the host has learnt towards `destination`; `None` when it has learnt none.
+    ///
+    /// # Errors
+    /// When there is no route.
+    pub fn path_mtu(&self, destination: IpAddr) -> Result<Option<u64>> {
+        let text = run_here("ip", &["-n", &self.namespace, "-j", "route", "get", &destination.to_string()])?;
+        let routes: serde_json::Value = serde_json::from_str(&text)?;
+        let metrics = routes[0]["metrics"].as_array();
+        Ok(metrics.into_iter().flatten().find_map(|metric| metric["mtu"].as_u64()))
+    }
+
     /// The MAC of an interface.
     ///
     /// # Errors
