@@ -244,6 +244,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn end(&self, reply: &Self::Reply, sides: u32) -> u32 {
+        // SAFETY: as in `read`; the field is aligned, and all writers of a live entry are atomic.
+        let ended = unsafe { &raw mut (*reply.0).ended };
+        // SAFETY: as above. A relaxed operation would not return the old value, as for `next_turn`.
+        sides | unsafe { atomic_or::<u32, u32, { AtomicOrdering::AcqRel }>(ended, sides) }
+    }
+
+    #[inline(always)]
     fn remove_reply(&self, key: &FlowKey) {
         // The daemon's sweep may have been faster.
         let _ = REPLIES.remove(key);

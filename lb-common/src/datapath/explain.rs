@@ -278,6 +278,11 @@ impl<T: Peek, N: Notes> Tables for Explaining<'_, T, N> {
     }
 
     #[inline(always)]
+    fn end(&self, reply: &Self::Reply, sides: u32) -> u32 {
+        reply.with(|reply| reply.ended) | sides
+    }
+
+    #[inline(always)]
     fn remove_reply(&self, _key: &FlowKey) {}
 
     #[inline(always)]

@@ -131,9 +131,14 @@ fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, ent
     if translated && transport.closes() {
         let reset = arrived.at.rst();
         let by_this = if reset { Reply::BOTH_FIN } else { Reply::CLIENT_FIN };
+        // Before the other side can see it: whoever comes second, on whatever CPU, finds that both have ended,
+        // and is the last to write.
+        entry.update(|flow| flow.state = FlowState::HalfClosed as u8);
         let ended = tables.follow(packet, key, (flow.server, binding(flow)), tags, by_this);
-        let over = reset || ended == Reply::BOTH_FIN;
-        state = if over { FlowState::Closing } else { FlowState::HalfClosed } as u8;
+        if reset || ended == Reply::BOTH_FIN {
+            entry.update(|flow| flow.state = FlowState::Closing as u8);
+        }
+        state = flow.state;
     }
     if state != flow.state {
         entry.update(|flow| flow.state = state);

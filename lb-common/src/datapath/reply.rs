@@ -100,12 +100,9 @@ fn finish<P: Packet, T: Tables>(
 /// The real server has sent FIN or RST.
 #[inline(always)]
 fn server_ends<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Reply, at: At) {
-    let (before, id) = entry.with(|reply| (reply.ended, reply.server));
-    let ended = if at.rst() { Reply::BOTH_FIN } else { before | Reply::SERVER_FIN };
-    if ended != before {
-        entry.update(|reply| reply.ended = ended);
-    }
-    if ended != Reply::BOTH_FIN {
+    let id = entry.with(|reply| reply.server);
+    let by_this = if at.rst() { Reply::BOTH_FIN } else { Reply::SERVER_FIN };
+    if tables.end(entry, by_this) != Reply::BOTH_FIN {
         return;
     }
     let flow = entry.with(|reply| FlowKey {
@@ -142,9 +139,7 @@ pub fn follow<P: Packet, T: Tables>(
     let Some(replies) = reply_key(tables, key, server, binding) else { return 0 };
     let Some(entry) = tables.reply(&replies) else { return 0 };
     if ended != 0 {
-        let ended = entry.with(|reply| reply.ended) | ended;
-        entry.update(|reply| reply.ended = ended);
-        return ended;
+        return tables.end(&entry, ended);
     }
     entry.update(|reply| hop::learn(packet, tags, reply));
     0

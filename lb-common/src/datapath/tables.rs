@@ -153,6 +153,8 @@ pub trait Tables {
     /// # Errors
     /// Why not, and nothing has changed.
     fn insert_reply(&self, key: &FlowKey, reply: &Reply) -> Result<(), Refusal>;
+    /// Notes, atomically, which sides have ended; those that have by now.
+    fn end(&self, reply: &Self::Reply, sides: u32) -> u32;
     /// Forgets that.
     fn remove_reply(&self, key: &FlowKey);
     /// A source address of `l4-snat`, by its number.

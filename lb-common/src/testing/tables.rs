@@ -293,6 +293,11 @@ impl Tables for MemTables {
         self.replies.insert_new(key, reply)
     }
 
+    fn end(&self, reply: &Self::Reply, sides: u32) -> u32 {
+        reply.update(|reply| reply.ended |= sides);
+        reply.with(|reply| reply.ended)
+    }
+
     fn remove_reply(&self, key: &FlowKey) {
         self.replies.remove(key);
     }
