@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod events;
 pub mod health;
+pub mod listing;
 pub mod metrics;
 pub mod neighbour;
 pub mod schedule;

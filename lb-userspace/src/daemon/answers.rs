@@ -1,19 +1,18 @@
 //! Answers to the API: the overview, the listings, the orders.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use lb_common::abi::{
-    Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId, Ticks,
-};
+use lb_common::abi::{Address, Persistence, PersistenceKey, ServerState, ServiceId};
 use lb_common::datapath::Kind;
-use lb_common::wire::protocol;
 use lb_core::config::effective;
 use lb_core::config::model::Config;
 use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::listing::{Directory, Listing};
 use lb_core::tables::expiry::elapsed;
-use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
+use lb_core::view::{self, Configuration, Counter, CounterAction, Network, PersistenceRecord, Status};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -27,22 +26,28 @@ impl Daemon {
         match request {
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Connections { query, reply } => {
-                let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
-                    let flows = lister.connections();
-                    let _ = reply.send(query.select(flows.into_iter()));
+                let (tables, directory) = (Arc::clone(&self.tables), self.directory());
+                self.list(move || {
+                    if reply.is_closed() {
+                        return;
+                    }
+                    let mut listing = Listing::new(&directory, &query);
+                    if let Err(error) = tables.for_each_flow(|key, flow| listing.see(key, flow)) {
+                        warn!(%error, "the listing of flows ended early");
+                    }
+                    let _ = reply.send(listing.finish());
                 });
             }
             Request::Persistence { query, reply } => {
                 let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
+                self.list(move || {
                     let records = lister.clients().into_iter().map(|(_, record)| record);
                     let _ = reply.send(query.select(records));
                 });
             }
             Request::ClearPersistence { query, reply } => {
                 let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
+                self.list(move || {
                     let records = lister.clients();
                     let matching = records.iter().filter(|(_, record)| query.matches(record));
                     let keys: Vec<_> = matching.map(|(key, _)| *key).collect();
@@ -201,71 +206,48 @@ impl Daemon {
         tables
     }
 
+    /// Walks over tables beside the loop, few at a time. Who waits for a place is bounded by the API's own
+    /// limit of clients.
+    fn list(&self, walk: impl FnOnce() + Send + 'static) {
+        let places = Arc::clone(&self.listings);
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let Ok(_place) = places.acquire_owned().await else { return };
+            if let Err(error) = tokio::task::spawn_blocking(walk).await {
+                warn!(%error, "a listing broke off");
+            }
+        });
+    }
+
+    fn directory(&mut self) -> Directory {
+        Directory::of(&self.control, self.clock.now().unwrap_or_default())
+    }
+
     fn lister(&mut self) -> Lister {
         let wanted = self.control.wanted();
-        let services = wanted.service_numbers.iter().map(|(name, id)| (*id, name.clone())).collect();
-        let leaving = wanted.leaving.iter().map(|(identity, id)| (*id, identity.server.clone()));
-        let servers = wanted.server_numbers.iter().map(|(key, id)| (*id, key.server.clone())).chain(leaving).collect();
         let prefixes = self.control.config().virtual_services.iter().filter_map(|service| {
             let id = wanted.service_numbers.get(&service.name)?;
             let persistence = service.persistence.as_ref()?;
             Some((*id, if service.address.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 }))
         });
         Lister {
-            services,
-            servers,
             prefixes: prefixes.collect(),
             roster: self.control.roster(),
-            tick: self.control.tick(),
-            now: self.clock.now().unwrap_or_default(),
-            tables: std::sync::Arc::clone(&self.tables),
+            directory: self.directory(),
+            tables: Arc::clone(&self.tables),
         }
     }
 }
 
-/// What a listing needs beside the tables: a copy, so that it can be made beside the loop.
+/// What a listing of clients needs beside the tables: a copy, so that it can be made beside the loop.
 struct Lister {
-    services: BTreeMap<ServiceId, String>,
-    servers: BTreeMap<ServerId, String>,
     prefixes: BTreeMap<ServiceId, u8>,
     roster: Roster,
-    tick: Duration,
-    now: Ticks,
-    tables: std::sync::Arc<crate::dataplane::Tables>,
+    directory: Directory,
+    tables: Arc<crate::dataplane::Tables>,
 }
 
 impl Lister {
-    fn connections(&self) -> Vec<Connection> {
-        let mut connections = Vec::new();
-        let walked = self.tables.for_each_flow(|key, flow| connections.push(self.connection(key, flow)));
-        if let Err(error) = walked {
-            warn!(%error, "the listing of flows ended early");
-        }
-        connections
-    }
-
-    fn connection(&self, key: &FlowKey, flow: &Flow) -> Connection {
-        let idle = elapsed(flow.last_seen, self.now);
-        let timeout = self.roster.flow_timeout(key, flow);
-        let is_udp = key.protocol == protocol::UDP;
-        Connection {
-            virtual_service: self.service(flow.service),
-            real_server: self.server(flow.server),
-            protocol: if is_udp { view::Transport::Udp } else { view::Transport::Tcp },
-            client: SocketAddr::new(key.client.into(), key.client_port),
-            vip: SocketAddr::new(key.vip.into(), key.vip_port),
-            state: match FlowState::from_u8(flow.state) {
-                FlowState::Pending => view::FlowState::Pending,
-                FlowState::Established | FlowState::HalfClosed | FlowState::Closing if is_udp => view::FlowState::Udp,
-                FlowState::Established => view::FlowState::Established,
-                FlowState::HalfClosed | FlowState::Closing => view::FlowState::Closing,
-            },
-            age_seconds: self.seconds(elapsed(flow.created, self.now)),
-            idle_seconds: self.seconds(idle),
-            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
-        }
-    }
-
     fn clients(&self) -> Vec<(PersistenceKey, PersistenceRecord)> {
         let mut clients = Vec::new();
         let walked = self.tables.for_each_client(|key, record, confirmed| {
@@ -278,15 +260,16 @@ impl Lister {
     }
 
     fn client(&self, key: &PersistenceKey, record: &Persistence, confirmed: bool) -> PersistenceRecord {
-        let idle = elapsed(record.last_used, self.now);
+        let directory = &self.directory;
+        let idle = elapsed(record.last_used, directory.now);
         let timeout = self.roster.persistence_timeout(key.service);
         PersistenceRecord {
-            virtual_service: self.service(key.service),
+            virtual_service: directory.service(key.service),
             client: self.network(key.client, key.service),
-            real_server: self.server(record.server),
-            age_seconds: self.seconds(elapsed(record.created, self.now)),
-            idle_seconds: self.seconds(idle),
-            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
+            real_server: directory.server(record.server),
+            age_seconds: directory.seconds(elapsed(record.created, directory.now)),
+            idle_seconds: directory.seconds(idle),
+            expires_seconds: directory.seconds(timeout.saturating_sub(idle)),
             confirmed,
         }
     }
@@ -297,18 +280,6 @@ impl Lister {
             Some(prefix) => Network::new(address, *prefix),
             None => address.into(),
         }
-    }
-
-    fn service(&self, id: ServiceId) -> String {
-        self.services.get(&id).cloned().unwrap_or_else(|| format!("(removed service {id})"))
-    }
-
-    fn server(&self, id: ServerId) -> String {
-        self.servers.get(&id).cloned().unwrap_or_else(|| format!("(removed server {id})"))
-    }
-
-    fn seconds(&self, ticks: Ticks) -> u64 {
-        (self.tick * ticks).as_secs()
     }
 }
 

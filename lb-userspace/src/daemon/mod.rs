@@ -30,7 +30,7 @@ use lb_common::abi::ServerId;
 use lb_core::control::Control;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -50,6 +50,9 @@ use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
 const QUEUE: usize = 1024;
+
+/// Listings that are made at a time: each is a walk over tables of a million entries.
+const LISTINGS: usize = 2;
 
 /// From the end of a sweep to the start of the next, at least; a long one is followed by a longer
 /// pause, so that sweeping never takes more than a tenth of a CPU.
@@ -81,6 +84,8 @@ struct Daemon {
     vips: Vips,
     inbox: Inbox,
     metrics: Metrics,
+    /// Places of listings that are being made.
+    listings: Arc<Semaphore>,
     /// What the last sweep found.
     swept: Swept,
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,

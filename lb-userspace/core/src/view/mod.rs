@@ -9,6 +9,7 @@
 mod connections;
 mod control;
 mod event;
+pub(crate) mod first;
 mod health;
 mod network;
 mod order;
@@ -21,7 +22,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort};
+pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort, Span};
 pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,

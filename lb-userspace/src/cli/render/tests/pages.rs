@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    Connection, Connections, ConnectionsQuery, FlowState, HealthList, HealthState, LinkState, PersistenceList,
-    PersistenceQuery, PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, Status, StopReport,
-    Transport, service_state,
+    Connection, Connections, FlowState, HealthList, HealthState, LinkState, PersistenceList, PersistenceQuery,
+    PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, Status, StopReport, Transport,
+    service_state,
 };
 
 use super::expect;
@@ -156,24 +156,41 @@ fn columns_are_aligned_by_display_width() {
     expect("wide_names.txt", &render::status(&status, NOW, 160, false));
 }
 
-#[test]
-fn connections_are_a_table_with_a_total() {
-    let flows = (0u16..4).map(|number| Connection {
+fn flow(number: u16) -> Connection {
+    Connection {
         virtual_service: "Harmonic_Traffic".into(),
         real_server: format!("HT{}", number % 2 + 1),
         protocol: if number == 3 { Transport::Udp } else { Transport::Tcp },
         client: ([192, 168, 94, 20], 50_000 + number).into(),
         vip: ([192, 168, 94, 110], 554).into(),
+        source: None,
+        destination: None,
         state: if number == 3 { FlowState::Udp } else { FlowState::Established },
         age_seconds: 4_000 * u64::from(number),
         idle_seconds: u64::from(number),
         expires_seconds: 7_200 - u64::from(number),
-    });
-    let query = ConnectionsQuery { limit: 3, ..ConnectionsQuery::default() };
-    expect("connections_cut.txt", &render::connections(&query.select(flows.clone()), 160, false));
-    let all = ConnectionsQuery::default().select(flows);
+    }
+}
+
+#[test]
+fn connections_are_a_table_with_a_total() {
+    let first = Connections { connections: (0..3).map(flow).collect(), total: 1_000_000, shown: 3 };
+    expect("connections_cut.txt", &render::connections(&first, 160, false));
+    let all = Connections { connections: (0..4).map(flow).collect(), total: 4, shown: 4 };
     assert!(render::connections(&all, 160, false).ends_with("\n\n4 connections.\n"));
     assert_eq!(render::connections(&Connections::default(), 160, false), "No connection matches.\n");
+}
+
+#[test]
+fn translated_flows_show_what_their_real_server_sees() {
+    let translated = Connection {
+        source: Some(([192, 168, 110, 1], 1024).into()),
+        destination: Some(([192, 168, 110, 70], 8080).into()),
+        state: FlowState::HalfClosed,
+        ..flow(1)
+    };
+    let list = Connections { connections: vec![flow(0), translated], total: 2, shown: 2 };
+    expect("connections_translated.txt", &render::connections(&list, 200, false));
 }
 
 #[test]
