@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the first Instant and read recorded cases"))]
 
+pub mod capacity;
 pub mod config;
 pub mod control;
 pub mod events;

@@ -102,15 +102,20 @@ impl Daemon {
             problems.push(error.to_string());
             Vec::new()
         });
+        let mut virtual_services = self.control.status(&self.measured(), now);
+        self.count_services(&mut virtual_services);
+        let tables = self.fill(&mut problems);
+        problems.extend(self.capacity.problems().iter().cloned());
         Status {
             node: node_name(config),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: (now - self.started).as_secs(),
             configuration,
             interfaces,
-            virtual_services: self.control.status(&self.measured(), now),
+            virtual_services,
             counters,
-            tables: self.fill(&mut problems),
+            tables,
+            new_flows_beyond_limit: self.beyond_limit(0),
             problems,
         }
     }
@@ -146,6 +151,10 @@ impl Daemon {
                 flows: counters.flows,
                 connections: if is_down { 0 } else { self.connections_of(server) },
                 persistent_clients: if is_down { 0 } else { clients },
+                reply_packets: counters.reply_packets,
+                reply_bytes: counters.reply_bytes,
+                source_ports: [entry.pool, entry.pool.saturating_add(1)]
+                    .map(|pool| self.swept.ports.get(&pool).copied().unwrap_or(0).into()),
             };
             (server, measures)
         });
@@ -167,41 +176,28 @@ impl Daemon {
         Ok(self.tables.verdicts()?.into_iter().map(counter).collect())
     }
 
-    /// How full the tables are. One that is nearly full is a problem to be told, and so is one of
-    /// another size than configured: tables are made once, and keep their size while they live.
+    /// How full the tables are. One of another size than configured is a problem to be told: tables are made
+    /// once, and keep their size while they live.
     fn fill(&self, problems: &mut Vec<String>) -> Vec<view::Table> {
         let limits = self.control.config().node.limits;
-        // The LRU tables make room by themselves.
         let configured = [
-            (Some(limits.flows), true, "flows"),
-            (Some(limits.pending_flows), false, "pending_flows"),
-            (Some(limits.persistence), true, "persistence"),
-            (None, false, ""),
-            (Some(limits.translated_flows), true, "translated_flows"),
+            Some(limits.flows),
+            Some(limits.pending_flows),
+            Some(limits.persistence),
+            None,
+            Some(limits.translated_flows),
         ];
-        let capacities = self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured);
         let mut tables = Vec::new();
-        for (((name, capacity), entries), (wanted, fills_up, limit)) in capacities {
-            if wanted.is_some_and(|wanted| wanted != capacity) {
+        for (((name, capacity), entries), wanted) in
+            self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured)
+        {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != capacity) {
                 problems.push(format!(
-                    "table {name} was made for {capacity} entries and keeps this size; for the {} of `node.limits` it \
-                     has to be made anew: `lbd replace-tables`, then restart lbd (flows are placed anew)",
-                    wanted.unwrap_or_default()
+                    "table {name} was made for {capacity} entries and keeps this size; for the {wanted} of \
+                     `node.limits` it has to be made anew: `lbd replace-tables`, then restart lbd (flows are placed anew)"
                 ));
             }
-            let capacity = u64::from(capacity);
-            if fills_up && entries * 10 >= capacity * 9 {
-                problems.push(format!(
-                    "table {name} holds {entries} of {capacity} entries; when it is full, {}: raise \
-                     `node.limits.{limit}`",
-                    if name == "replies" {
-                        "new flows are refused"
-                    } else {
-                        "new ones are forwarded without being remembered"
-                    }
-                ));
-            }
-            tables.push(view::Table { name: name.to_owned(), entries, capacity });
+            tables.push(view::Table { name: name.to_owned(), entries, capacity: capacity.into() });
         }
         tables
     }

@@ -6,6 +6,7 @@
 
 mod actions;
 mod answers;
+mod capacity;
 mod configuration;
 mod confirmation;
 mod file;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_common::abi::ServerId;
+use lb_core::capacity::Capacity;
 use lb_core::control::Control;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::Signal;
@@ -88,6 +90,7 @@ struct Daemon {
     listings: Arc<Semaphore>,
     /// What the last sweep found.
     swept: Swept,
+    capacity: Capacity,
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
@@ -285,7 +288,7 @@ impl Daemon {
                 return;
             }
         };
-        let (tables, roster) = (Arc::clone(&self.tables), self.control.roster());
+        let (tables, roster) = (Arc::clone(&self.tables), self.sweep_roster());
         self.sweep_begun = Instant::now();
         self.sweeping = Some(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
@@ -301,6 +304,7 @@ impl Daemon {
             Ok(swept) => {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.swept = swept;
+                self.watch_capacity();
                 self.service.status(self.status_line());
             }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),

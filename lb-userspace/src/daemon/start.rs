@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use lb_core::capacity::Capacity;
 use lb_core::control::{Control, Past};
 use lb_core::view::{EventKind, Severity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +80,7 @@ impl Daemon {
             metrics: Metrics::new(request_sender.clone()),
             listings: Arc::new(Semaphore::new(LISTINGS)),
             swept: Swept::default(),
+            capacity: Capacity::default(),
             sweeping: None,
             next_sweep: now,
             retry: None,

@@ -33,7 +33,7 @@ pub use network::{Network, NetworkError};
 pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
 pub use persistence::{PersistenceList, PersistenceQuery, PersistenceRecord};
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
-pub use real_server::{NextHop, RealServer};
+pub use real_server::{NextHop, RealServer, SourcePorts};
 pub use status::{
     Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
 };

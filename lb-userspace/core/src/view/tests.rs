@@ -16,6 +16,9 @@ fn server(state: ServerState, weight: u16) -> RealServer {
         packets: 0,
         bytes: 0,
         flows: 0,
+        reply_packets: 0,
+        reply_bytes: 0,
+        source_ports: vec![],
         state,
         reason: String::new(),
         since_seconds: 0,
@@ -168,10 +171,11 @@ fn a_described_service_has_the_words_of_the_overview() {
             "protocol": "TCPUDP", "method": "Layer 4", "mode": "DR", "scheduler": "weighted-least-connection",
             "persistence_timeout_seconds": 300, "state": "down",
             "reason": "no real server takes new clients: 1 checking",
-            "connections": 0, "packets": 0, "bytes": 0, "flows": 0,
+            "connections": 0, "packets": 0, "bytes": 0, "flows": 0, "half_open": 0, "new_flows_beyond_limit": 0,
             "real_servers": [{
                 "name": "HT1", "address": "192.168.94.115", "port": null, "weight": 100, "connections": 0,
-                "packets": 0, "bytes": 0, "flows": 0, "state": "checking", "reason": "", "since_seconds": 0,
+                "packets": 0, "bytes": 0, "flows": 0, "reply_packets": 0, "reply_bytes": 0, "source_ports": [],
+                "state": "checking", "reason": "", "since_seconds": 0,
                 "persistent_clients": 0, "administration": null, "backup": false, "leaving": false, "next_hop": null,
             }],
         })
@@ -195,10 +199,13 @@ fn the_status_is_the_json_that_others_rely_on() {
         "virtual_services": [{
             "name": "DICOM", "address": "2001:db8::1", "ports": "104", "protocol": "TCP", "method": "Layer 4",
             "mode": "NAT", "scheduler": "source-hash", "persistence_timeout_seconds": null, "state": "up",
-            "reason": null, "connections": 1, "packets": 2, "bytes": 3, "flows": 4,
+            "reason": null, "connections": 1, "packets": 2, "bytes": 3, "flows": 4, "half_open": 7,
+            "new_flows_beyond_limit": 8,
             "real_servers": [{
                 "name": "DS1", "address": "2001:db8::2", "port": 104, "weight": 100, "connections": 1, "packets": 2,
-                "bytes": 3, "flows": 4, "state": "up", "reason": "answers C-ECHO", "since_seconds": 5,
+                "bytes": 3, "flows": 4, "reply_packets": 5, "reply_bytes": 6,
+                "source_ports": [{"protocol": "TCP", "in_use": 7, "size": 31744}],
+                "state": "up", "reason": "answers C-ECHO", "since_seconds": 5,
                 "persistent_clients": 6,
                 "administration": {"state": "drained", "weight": 50, "by": "alice (uid 0)", "at": 1795230729},
                 "backup": true, "leaving": false,
@@ -207,6 +214,7 @@ fn the_status_is_the_json_that_others_rely_on() {
         }],
         "counters": [{"reason": "no-service", "action": "pass", "packets": 1, "bytes": 60, "help": "Not for us."}],
         "tables": [{"name": "flows", "entries": 1, "capacity": 1048576}],
+        "new_flows_beyond_limit": 9,
         "problems": ["eth0 fell back to generic XDP."]
     }"#;
     let value: serde_json::Value = serde_json::from_str(text).unwrap();

@@ -68,6 +68,7 @@ pub(crate) fn status() -> Status {
         virtual_services: vec![],
         counters: vec![],
         tables: vec![],
+        new_flows_beyond_limit: 0,
         problems: vec![],
     }
 }

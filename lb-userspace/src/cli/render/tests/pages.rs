@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    Connection, Connections, FlowState, HealthList, HealthState, LinkState, PersistenceList, PersistenceQuery,
-    PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, Status, StopReport, Transport,
-    service_state,
+    Connection, Connections, FlowState, HealthList, HealthState, LinkState, Mode, PersistenceList, PersistenceQuery,
+    PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, SourcePorts, Status, StopReport,
+    Transport, service_state,
 };
 
 use super::expect;
@@ -92,6 +92,31 @@ fn the_hint_names_the_cause_before_its_effects() {
     status.problems = vec!["eth1 fell back to generic XDP: the driver has none.".into()];
     assert!(hint(&status).unwrap().starts_with("mend the problems above first"));
     expect("problems.txt", &render::status(&status, NOW, 100, false));
+}
+
+#[test]
+fn rows_show_half_open_flows_in_a_flood_and_source_ports_of_snat() {
+    let mut status = good_day();
+    let gateway = &mut status.virtual_services[1];
+    (gateway.mode, gateway.half_open) = (Mode::Snat, 99);
+    let ports = |protocol, in_use| SourcePorts { protocol, in_use, size: 31_744 };
+    gateway.real_servers[0].source_ports = vec![ports(Transport::Tcp, 120), ports(Transport::Udp, 29_000)];
+    let page = |status: &Status| render::status(status, NOW, usize::MAX, false);
+    let text = page(&status);
+    let row = "answers ping; source ports in use: 120 of 31,744 (TCP), 29,000 of 31,744 (UDP)\n";
+    assert!(text.contains(row), "{text}");
+    assert!(!text.contains("half-open"), "a few are always there: {text}");
+
+    status.virtual_services[1].half_open = 1_500;
+    let text = page(&status);
+    assert!(text.contains("weighted-least-connection, 1,500 half-open flows\n"), "{text}");
+    status.virtual_services[1].connections = 3_001;
+    assert!(!page(&status).contains("half-open"), "most of its flows are answered");
+
+    status.tables[0].name = "replies".into();
+    status.tables[0].entries = 1_000_000;
+    let text = page(&status);
+    assert!(text.ends_with("raise node.limits.translated_flows in the configuration.\n"), "{text}");
 }
 
 #[test]
