@@ -5,10 +5,12 @@
 #![expect(internal_features, reason = "atomic additions on maps have no stable name on the BPF target")]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
+mod explain;
 mod functions;
 mod log;
 mod packet;
 mod tables;
+mod trace;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::bpf_redirect;
@@ -24,8 +26,10 @@ use crate::tables::Maps;
 #[inline(always)]
 pub fn lb_forward(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
+    trace::begin(&ctx);
     let verdict = forward(&mut packet, &Maps);
     log::verdict(&ctx, &verdict);
+    trace::end(&ctx, &verdict);
     match verdict.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
@@ -33,6 +37,14 @@ pub fn lb_forward(ctx: XdpContext) -> u32 {
         // SAFETY: the helper takes two numbers and touches no memory of the program.
         Action::Redirect(ifindex) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
     }
+}
+
+/// The program that `lbd` runs, attached nowhere, to say what the one above would do.
+#[xdp]
+#[inline(always)]
+pub fn lb_explain(ctx: XdpContext) -> u32 {
+    explain::explain(&ctx);
+    XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -3,11 +3,16 @@
 //! In: a lab. Out: hosts on their networks, real servers that hold the VIP and do not answer for it.
 //! Absent: programs; a test starts those it needs.
 
+pub mod routed;
+mod services;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
 use crate::lab::{Host, Lab, Network};
+
+pub use services::{NAMES, Services};
 
 /// DICOM of the Insignia deployment.
 pub const DICOM_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 26, 11, 70));

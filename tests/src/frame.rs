@@ -3,7 +3,11 @@
 //! In: bytes, or addresses and a payload. Out: [`Seen`], or a frame with right checksums. Ethernet
 //! II, IPv4 (RFC 791), IPv6 (RFC 8200), UDP (RFC 768), TCP (RFC 9293), ICMP (RFC 792, RFC 4443).
 
+mod quoted;
+
 use std::net::{IpAddr, SocketAddr};
+
+pub use quoted::{Quoted, hop_limit, quoted, quotes, wrong_checksum};
 
 /// Length of an Ethernet II header.
 pub const ETHERNET: usize = 14;
@@ -180,7 +184,7 @@ fn octets(address: &IpAddr) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071); every part but the last has an even length.
-pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+pub fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {

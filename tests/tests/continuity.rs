@@ -11,7 +11,7 @@ use lb_tests::lab::{Lab, in_lab, wait_until};
 use lb_tests::software::dicom::Store;
 use lb_tests::software::echo::EchoServer;
 use lb_tests::software::iperf::Run;
-use lb_tests::traffic::{Beat, Homes, Moment, Studies};
+use lb_tests::traffic::{Beat, Counts, Homes, Moment, Studies};
 
 const CONFIGURATION: &str = include_str!("../data/both_deployments.yaml");
 const CHECK_PORT: u16 = 554;
@@ -41,38 +41,9 @@ struct Traffic<'a> {
     had_already: u64,
 }
 
-/// Frames, as the switch and the datapath count them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
-    delivered: u64,
-    counted: u64,
-    dropped: u64,
-    unrecorded: u64,
-}
-
-impl Counts {
-    /// Taken while no frame arrives in between.
-    fn take(sites: &BothSites, balancer: &Balancer<'_>) -> Result<Self> {
-        let delivered =
-            || anyhow::Ok(sites.balancer.frames_delivered("eth0")? + sites.balancer.frames_delivered("eth1")?);
-        wait_until("the counters are read between two frames", SOON, || {
-            let before = delivered()?;
-            let status = balancer.status()?;
-            ensure!(delivered()? == before, "a frame arrived meanwhile");
-            let of = |reasons: &[&str]| reasons.iter().map(|reason| status.packets_for(reason)).sum();
-            Ok(Self {
-                delivered: before,
-                counted: status.packets_counted(),
-                dropped: status.packets_with("drop"),
-                unrecorded: of(&["resumed", "untracked", "flow-table-full"]),
-            })
-        })
-    }
-}
-
 impl<'a> Traffic<'a> {
     fn start(sites: &'a BothSites, balancer: &Balancer<'_>) -> Result<Self> {
-        let before = Counts::take(sites, balancer)?;
+        let before = Counts::take(&sites.balancer, &["eth0", "eth1"], balancer)?;
         let client = at(sites.viewer.v4(), 0);
         let mut traffic = Self {
             sites,
@@ -151,16 +122,7 @@ impl<'a> Traffic<'a> {
         assert_eq!(got.iter().sum::<usize>(), studies, "studies in the stores: {got:?}");
         ensure!(got.contains(&0), "the modality's studies were torn apart: {got:?}");
 
-        let before = self.before;
-        wait_until("the datapath has counted every frame", SOON, || {
-            let after = Counts::take(self.sites, balancer)?;
-            let (delivered, counted) = (after.delivered - before.delivered, after.counted - before.counted);
-            ensure!(delivered == counted, "{delivered} frames were delivered, {counted} counted");
-            println!("{delivered} frames were delivered to the balancer, each was counted");
-            assert_eq!(after.dropped, before.dropped, "the datapath dropped frames");
-            assert_eq!(after.unrecorded, before.unrecorded, "frames went by no record of their flow");
-            Ok(())
-        })
+        self.before.ensure_whole(&self.sites.balancer, &["eth0", "eth1"], balancer)
     }
 }
 

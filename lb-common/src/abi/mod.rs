@@ -36,15 +36,21 @@
 //! cuts all of them with one write.
 
 mod entry;
+mod explanation;
+mod flow;
 mod key;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use entry::{
-    Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Reply, Scheduler, Server,
-    ServerCounters, ServerState, Service, ServiceMode, Settings, VerdictCounters,
+    Admission, Opened, Persistence, PortRange, PortRanges, Scheduler, Server, ServerCounters, ServerState, Service,
+    ServiceMode, Settings, VerdictCounters,
 };
+pub use explanation::{Considered, Explanation, MAX_CONSIDERED, Role};
+pub use flow::{Flow, FlowState, Fragment, Reply};
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
+pub use trace::{TRACE_RING_BYTES, TRACED_BYTES, TRACED_PER_TICK, TraceAccount, TraceAction, TraceEvent, TraceFilter};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises
 /// tables that another version left behind.

@@ -13,8 +13,10 @@
 
 mod at;
 mod bind;
+mod explain;
 mod flow;
 mod fragment;
+mod hash;
 mod hop;
 mod icmp;
 mod job;
@@ -32,6 +34,7 @@ mod verdict;
 
 pub use at::At;
 pub use bind::bind;
+pub use explain::{Explaining, Notes, Part, Peek};
 pub use hop::Tags;
 pub use job::{Job, Next};
 pub use open::open;

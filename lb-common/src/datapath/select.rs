@@ -1,10 +1,11 @@
 //! A real server for a packet that no flow knows: the service, then persistence, then the
 //! scheduler.
 
+use super::hash::{flow_hash, hash, high_half};
 use super::{Entry, Reason, Tables, Verdict, held_server, is_spoofed};
 use crate::abi::{
-    Address, Flow, FlowKey, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server, ServerId,
-    ServerState, Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
+    Flow, FlowKey, NO_SERVER, Persistence, PersistenceKey, PortRangesKey, Scheduler, Server, ServerId, ServerState,
+    Service, ServiceId, ServiceMode, ServicePortKey, Ticks,
 };
 
 /// Servers compared for the fewest connections. Up to this many the comparison is exact; beyond,
@@ -392,31 +393,4 @@ fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server) -> bool {
         tables.set_full(id, full);
     }
     full
-}
-
-/// Mixes two words at a time by multiplication; the high half of the product depends on every bit.
-#[inline(always)]
-fn mix(hash: u64, a: u32, b: u32) -> u64 {
-    let product = (hash ^ (u64::from(a) | (u64::from(b) << 32))).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ (product >> 32)
-}
-
-#[inline(always)]
-fn hash(address: &Address, seed: u64) -> u32 {
-    let [a, b, c, d] = address.words();
-    // The low half is the well-mixed one after the fold of `mix`; one more round spreads it.
-    high_half(mix(mix(seed, a, b), c, d).wrapping_mul(0xff51_afd7_ed55_8ccd))
-}
-
-/// Differs between flows.
-#[inline(always)]
-pub(super) fn flow_hash(key: &FlowKey) -> u32 {
-    let ports = (u32::from(key.client_port) << 16) | u32::from(key.vip_port);
-    let vip = hash(&key.vip, u64::from(key.protocol));
-    hash(&key.client, mix(u64::from(vip), ports, 0))
-}
-
-#[inline(always)]
-fn high_half(product: u64) -> u32 {
-    (product >> 32) as u32
 }

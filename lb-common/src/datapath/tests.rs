@@ -2,6 +2,7 @@
 //! is remembered. Facts of one frame are rows; what takes several frames is a claim with a name.
 
 mod counters;
+mod explain;
 mod flood;
 mod flow;
 mod fragment;

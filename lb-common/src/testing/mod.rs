@@ -2,11 +2,13 @@
 //! Simple on purpose: these are the reference that the kernel's behaviour is compared with.
 
 mod builder;
+mod explain;
 mod packet;
 mod scenario;
 mod tables;
 
 pub use builder::{PacketBuilder, checksum};
+pub use explain::explain;
 pub use packet::MemPacket;
 pub use scenario::{DEVICE, OTHER_DEVICE, Scenario};
 pub use tables::MemTables;

@@ -9,13 +9,16 @@
 pub mod capacity;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
+pub mod explain;
 pub mod health;
 pub mod listing;
 pub mod metrics;
 pub mod neighbour;
 pub mod schedule;
 pub mod tables;
+pub mod trace;
 pub mod view;
 pub mod vip;
 pub mod watchdog;

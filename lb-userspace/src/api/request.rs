@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, HealthList, InvalidConfiguration, OrderReport,
-    OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery, Explained, HealthList,
+    InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
+    Status, TraceLine, TraceRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +44,13 @@ pub enum Request {
         /// Takes the answer.
         reply: oneshot::Sender<HealthList>,
     },
+    /// Say where a client's packet would go, and why.
+    Explain {
+        /// Whose, and where to.
+        query: ExplainQuery,
+        /// Takes the answer, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<Explained, String>>,
+    },
     /// List events; the answer may come after the wait that the query asks for.
     Events {
         /// Which.
@@ -56,6 +64,13 @@ pub enum Request {
         request: OrderRequest,
         /// Takes what it came to, or why not, in a sentence.
         reply: oneshot::Sender<Result<OrderReport, OrderRefused>>,
+    },
+    /// Examine the live network.
+    Doctor {
+        /// The virtual service; `None`: all of them.
+        service: Option<String>,
+        /// Takes the lines of the examination, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<mpsc::Receiver<DoctorLine>, String>>,
     },
     /// Show everything as Prometheus metrics.
     Metrics {
@@ -79,6 +94,13 @@ pub enum Request {
         /// Takes what was done, or why nothing.
         reply: oneshot::Sender<Result<ConfirmReport, ReloadRefused>>,
     },
+    /// Trace a client's frames. The trace ends when the lines are not taken any more.
+    Trace {
+        /// Whose, and for how long; `by` is filled in.
+        request: TraceRequest,
+        /// Takes the lines, or why there are none.
+        reply: oneshot::Sender<Result<mpsc::Receiver<TraceLine>, TraceRefused>>,
+    },
     /// Stop the daemon.
     Stop {
         /// Whether the datapath goes too.
@@ -99,6 +121,17 @@ pub enum OrderRefused {
     /// There is no such virtual service or real server.
     #[error("{0}")]
     Unknown(String),
+    /// It could not be carried out.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why nothing is traced, one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TraceRefused {
+    /// Something else has to end first.
+    #[error("{0}")]
+    Busy(String),
     /// It could not be carried out.
     #[error("{0}")]
     Failed(String),

@@ -7,8 +7,10 @@
 mod config;
 mod connections;
 mod control;
+mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod filters;
 mod health;
 pub mod manual;
@@ -17,6 +19,7 @@ mod output;
 mod persistence;
 pub mod render;
 mod status;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -59,10 +62,16 @@ pub enum Command {
     Connections(connections::Args),
     /// List or forget which clients keep which real server.
     Persistence(persistence::Args),
+    /// Say which real server a client would get, and why; nothing is changed by asking.
+    Explain(explain::Args),
     /// Show every health check: what it found, how fast, and its last probes.
     Health(health::Args),
+    /// Examine the live network: find what keeps clients from being served, and say what to type.
+    Doctor(doctor::Args),
     /// List what happened, one sentence each.
     Events(events::Args),
+    /// Show the frames of a client as they come, with what becomes of each and why. Until Ctrl-C.
+    Trace(trace::Args),
     /// Take a real server out of service gently: no new clients, the old ones stay.
     Drain(order::Args),
     /// Take a real server out of service at once: its flows and persistent clients are cut.
@@ -116,8 +125,11 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Status(args) => status::run(args, &client, terminal, out).await,
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
+        Command::Explain(args) => explain::run(args, &client, terminal(), out).await,
         Command::Health(args) => health::run(args, &client, terminal(), out).await,
+        Command::Doctor(args) => doctor::run(args, &client, terminal(), out, err).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
+        Command::Trace(args) => trace::run(args, &client, out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,

@@ -3,6 +3,7 @@
 
 mod clock;
 mod error;
+mod explain;
 mod log;
 mod machine;
 mod object;
@@ -12,6 +13,7 @@ mod sweep;
 mod sys;
 mod table;
 mod tables;
+mod trace;
 
 pub use clock::Clock;
 pub use error::Error;
@@ -21,6 +23,7 @@ pub use program::{Options, Program};
 pub use sweep::Swept;
 pub use table::Table;
 pub use tables::Tables;
+pub use trace::{Following, Trace};
 
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,13 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
-    Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters, Service,
-    ServicePortKey, Settings, Ticks, VerdictCounters,
+    Explanation, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters,
+    Service, ServicePortKey, Settings, Ticks, TraceFilter, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
 use lb_core::config::model::Limits;
-use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, program};
+use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, Trace, program};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
@@ -30,6 +30,7 @@ pub struct Rig {
     program: Program,
     clock: Clock,
     pins: PathBuf,
+    options: Options,
 }
 
 /// What became of a frame.
@@ -54,7 +55,21 @@ impl Rig {
         let clock = Clock::start()?;
         let options = Options { pins: pins.clone(), limits, tick_shift: clock.shift(), log_verdicts: false };
         let program = Program::load(&options)?;
-        Ok(Self { program, clock, pins })
+        Ok(Self { program, clock, pins, options })
+    }
+
+    /// The traced program over the same tables, attached to nothing, and what it tells of.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn trace(&self, filter: &TraceFilter) -> Result<(Program, Trace)> {
+        Ok(Trace::load(&self.options, filter)?)
+    }
+
+    /// Where everything is pinned.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
     }
 
     /// A table by its name.
@@ -123,6 +138,22 @@ impl Rig {
         let result = self.program.xdp()?.test_run(options).context("running the program over a frame")?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// What would become of a frame, and why.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn explain(&mut self, frame: &[u8]) -> Result<Explanation> {
+        Ok(self.program.explain(frame)?)
+    }
+
+    /// The program that explains, loaded.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn explainer(&mut self) -> Result<&mut aya::programs::Xdp> {
+        Ok(self.program.explainer()?.0)
     }
 
     /// Runs the program `repeat` times over one frame; the time of one run.

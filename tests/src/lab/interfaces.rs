@@ -38,6 +38,18 @@ impl Host {
         Ok(())
     }
 
+    /// Gives an interface and the switch's port an MTU of any size. The port loses its XDP program, which
+    /// bounds the MTU: frames that the host sends by XDP in its driver do not arrive any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_long_mtu(&self, device: &str, mtu: u32) -> Result<()> {
+        let (port, mtu) = (self.port(device), mtu.to_string());
+        ip_in(&self.switch, &["link", "set", &port, "xdpdrv", "off"])?;
+        ip_in(&self.switch, &["link", "set", &port, "mtu", &mtu])?;
+        self.ip(&["link", "set", device, "mtu", &mtu])
+    }
+
     /// Adds an address such as `192.0.2.1/24` or `2001:db8::1/64`.
     ///
     /// # Errors
@@ -95,6 +107,17 @@ impl Host {
     fn address_where(&self, family: impl Fn(&IpAddr) -> bool) -> IpAddr {
         let found = self.addresses.iter().map(|(_, address)| *address).find(family);
         found.unwrap_or_else(|| panic!("{} has no address of that family", self.name))
+    }
+
+    /// The path MTU that the host has learnt towards `destination`; `None` when it has learnt none.
+    ///
+    /// # Errors
+    /// When there is no route.
+    pub fn path_mtu(&self, destination: IpAddr) -> Result<Option<u64>> {
+        let text = run_here("ip", &["-n", &self.namespace, "-j", "route", "get", &destination.to_string()])?;
+        let routes: serde_json::Value = serde_json::from_str(&text)?;
+        let metrics = routes[0]["metrics"].as_array();
+        Ok(metrics.into_iter().flatten().find_map(|metric| metric["mtu"].as_u64()))
     }
 
     /// The MAC of an interface.

@@ -6,6 +6,7 @@
 //! program can ask for a mount namespace of its own).
 
 mod capture;
+mod checksums;
 mod host;
 mod interfaces;
 mod packet_socket;

@@ -17,8 +17,10 @@ use crate::lab::Host;
 const POLL: Duration = Duration::from_millis(50);
 /// Longest datagram.
 const LONGEST: usize = 65_535;
+/// An answer is as long as the question and has room for its beginning: as much as tells it from others.
+const BEGINNING: usize = 64;
 
-/// What a server said: `NAME PEER LENGTH`.
+/// What a server said: `NAME PEER LENGTH`, and the question again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The server's name.
@@ -27,13 +29,16 @@ pub struct Answer {
     pub peer: SocketAddr,
     /// Bytes that the server got.
     pub length: usize,
+    /// The first word of the question as the server got it.
+    pub word: String,
 }
 
 impl Answer {
     fn parse(text: &str) -> Result<Self> {
         let mut words = text.split_whitespace();
         let mut next = || words.next().with_context(|| format!("{text:?} is no answer of an echo server"));
-        Ok(Self { server: next()?.to_owned(), peer: next()?.parse()?, length: next()?.parse()? })
+        let (server, peer, length) = (next()?.to_owned(), next()?.parse()?, next()?.parse()?);
+        Ok(Self { server, peer, length, word: next()?.to_owned() })
     }
 }
 
@@ -59,7 +64,9 @@ impl EchoServer {
             if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
                 // The answer is as long as the question, so that fragments come back as well.
                 let mut answer = format!("{name} {peer} {length} ").into_bytes();
-                answer.resize(answer.len().max(length), b' ');
+                let whole = length.max(answer.len() + length.min(BEGINNING));
+                answer.extend(&buffer[..length]);
+                answer.truncate(whole);
                 let _ = socket.send_to(&answer, peer);
             }
         })
@@ -81,6 +88,21 @@ impl EchoServer {
             let name = name.to_owned();
             std::thread::spawn(move || answer_lines(&connection, &name, peer));
         })
+    }
+
+    /// Both, at the port of each of these hosts' own addresses.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub fn everywhere(hosts: &[Host], port: u16) -> Result<Vec<Self>> {
+        let mut servers = Vec::new();
+        for host in hosts {
+            for address in [host.v4(), host.v6()] {
+                servers.push(Self::udp(host, SocketAddr::new(address, port))?);
+                servers.push(Self::tcp(host, SocketAddr::new(address, port))?);
+            }
+        }
+        Ok(servers)
     }
 
     fn start(host: &Host, serve: impl Fn(&str) + Send + 'static) -> Result<Self> {
@@ -111,7 +133,7 @@ fn answer_lines(connection: &TcpStream, name: &str, peer: SocketAddr) {
     let _ = connection.set_nodelay(true);
     for line in BufReader::new(connection).lines() {
         let Ok(line) = line else { return };
-        if (&*connection).write_all(format!("{name} {peer} {}\n", line.len()).as_bytes()).is_err() {
+        if (&*connection).write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes()).is_err() {
             return;
         }
     }
@@ -129,14 +151,21 @@ impl UdpClient {
     /// # Errors
     /// When the address is not one of the host's.
     pub fn new(host: &Host, source: SocketAddr, server: SocketAddr) -> Result<Self> {
-        let socket = host.enter(|| {
+        host.enter(|| Self::open(source, server))?
+    }
+
+    /// The same on the host that this thread is in.
+    ///
+    /// # Errors
+    /// As for [`UdpClient::new`].
+    pub fn open(source: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let open = || {
             let socket = UdpSocket::bind(source)?;
             // Connected: only answers that come from the very address that was asked are received.
             socket.connect(server)?;
             std::io::Result::Ok(socket)
-        })?;
-        let socket = socket.with_context(|| format!("cannot ask {server} from {source}"))?;
-        Ok(Self { socket })
+        };
+        Ok(Self { socket: open().with_context(|| format!("cannot ask {server} from {source}"))? })
     }
 
     /// The client's own address and port.
@@ -150,13 +179,26 @@ impl UdpClient {
     /// Sends `length` bytes and waits for the answer.
     ///
     /// # Errors
-    /// When none comes in time.
+    /// When none comes in time, or it is the answer to another question.
     pub fn ask(&self, length: usize, deadline: Duration) -> Result<Answer> {
+        self.ask_about("?", length, deadline)
+    }
+
+    /// The same with a word of one's own at the beginning.
+    ///
+    /// # Errors
+    /// As for [`UdpClient::ask`].
+    pub fn ask_about(&self, word: &str, length: usize, deadline: Duration) -> Result<Answer> {
+        let question: Vec<u8> = word.bytes().chain([b' ']).chain((b'!'..=b'~').cycle()).take(length).collect();
         self.socket.set_read_timeout(Some(deadline))?;
-        self.socket.send(&vec![b'?'; length]).context("cannot send")?;
+        self.socket.send(&question).context("cannot send")?;
         let mut buffer = vec![0; LONGEST];
         let received = self.socket.recv(&mut buffer).with_context(|| format!("no answer to {length} bytes"))?;
-        Answer::parse(&String::from_utf8_lossy(&buffer[..received]))
+        let text = String::from_utf8_lossy(&buffer[..received]);
+        let answer = Answer::parse(&text)?;
+        let again = text.splitn(4, ' ').nth(3).unwrap_or_default();
+        ensure!(question.starts_with(again.as_bytes()), "the answer to another question than {word:?}: {text}");
+        Ok(answer)
     }
 
     /// Sends without waiting.

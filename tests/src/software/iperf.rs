@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::deployments::routed::same_family;
 use crate::lab::{Host, Process, require, wait_until};
 
 const PACKAGE: &str = "iperf3";
@@ -44,7 +45,19 @@ pub struct Load {
 /// # Errors
 /// When iperf3 is missing or says an error.
 pub fn tcp(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Load> {
-    let report = run(client, server, port, seconds, &[])?;
+    tcp_run(client, server, port, seconds, &[])
+}
+
+/// The server sends, to the client.
+///
+/// # Errors
+/// As for [`tcp`].
+pub fn tcp_reverse(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Load> {
+    tcp_run(client, server, port, seconds, &["--reverse"])
+}
+
+fn tcp_run(client: &Host, server: IpAddr, port: u16, seconds: u32, more: &[&str]) -> Result<Load> {
+    let report = run(client, server, port, seconds, more)?;
     let bytes = report["end"]["sum_received"]["bytes"].as_u64().context("iperf3 reported no bytes")?;
     Ok(Load { bytes, datagrams: 0, lost: 0 })
 }
@@ -54,7 +67,19 @@ pub fn tcp(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Loa
 /// # Errors
 /// When iperf3 is missing or says an error.
 pub fn udp(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -> Result<Load> {
-    let report = run(client, server, port, seconds, &["--udp", "--bitrate", rate])?;
+    udp_run(client, server, port, seconds, &["--udp", "--bitrate", rate])
+}
+
+/// The server sends, to the client.
+///
+/// # Errors
+/// As for [`udp`].
+pub fn udp_reverse(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -> Result<Load> {
+    udp_run(client, server, port, seconds, &["--udp", "--bitrate", rate, "--reverse"])
+}
+
+fn udp_run(client: &Host, server: IpAddr, port: u16, seconds: u32, more: &[&str]) -> Result<Load> {
+    let report = run(client, server, port, seconds, more)?;
     let sum = &report["end"]["sum"];
     let number = |name: &str| sum[name].as_u64().with_context(|| format!("iperf3 reported no {name}"));
     Ok(Load { bytes: number("bytes")?, datagrams: number("packets")?, lost: number("lost_packets")? })
@@ -96,7 +121,15 @@ impl Run {
     /// # Errors
     /// When iperf3 is missing or a port is not opened.
     pub fn tcp(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
-        Self::start(client, hosts, address, port, &["--bitrate", rate])
+        Self::start(client, hosts, address, |_| address, port, &["--bitrate", rate])
+    }
+
+    /// The same to hosts that get it at addresses of their own.
+    ///
+    /// # Errors
+    /// As for [`Run::tcp`].
+    pub fn tcp_rewritten(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
+        Self::start(client, hosts, address, |host| same_family(host, address), port, &["--bitrate", rate])
     }
 
     /// The same with datagrams.
@@ -104,16 +137,32 @@ impl Run {
     /// # Errors
     /// As for [`Run::tcp`].
     pub fn udp(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
-        Self::start(client, hosts, address, port, &["--udp", "--bitrate", rate])
+        Self::start(client, hosts, address, |_| address, port, &["--udp", "--bitrate", rate])
     }
 
-    fn start(client: &Host, hosts: &[Host], address: IpAddr, port: u16, more: &[&str]) -> Result<Self> {
+    /// The same to hosts that get it at addresses of their own.
+    ///
+    /// # Errors
+    /// As for [`Run::tcp`].
+    pub fn udp_rewritten(client: &Host, hosts: &[Host], address: IpAddr, port: u16, rate: &str) -> Result<Self> {
+        Self::start(client, hosts, address, |host| same_family(host, address), port, &["--udp", "--bitrate", rate])
+    }
+
+    fn start(
+        client: &Host,
+        hosts: &[Host],
+        address: IpAddr,
+        listen: impl Fn(&Host) -> IpAddr,
+        port: u16,
+        more: &[&str],
+    ) -> Result<Self> {
         require("iperf3", PACKAGE)?;
         let (address, number) = (address.to_string(), port.to_string());
         let no_room = hosts.iter().map(no_room).collect::<Result<_>>()?;
         let mut servers = Vec::new();
         for host in hosts {
-            let serve = ["iperf3", "--server", "--json", "--one-off", "--bind", &address, "--port", &number];
+            let at = listen(host).to_string();
+            let serve = ["iperf3", "--server", "--json", "--one-off", "--bind", &at, "--port", &number];
             let mut server = host.spawn(&serve)?;
             host.wait_listening(&mut server, "tcp", port)?;
             servers.push((host.name().to_owned(), server));

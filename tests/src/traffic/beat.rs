@@ -1,8 +1,9 @@
-//! A datagram every millisecond through a virtual service: who got each, and when.
+//! A datagram every millisecond through a virtual service: who got each, and when; each is sent back.
 //!
 //! In: a client, real servers, the service's address. Out: losses, real servers, pauses. Times are of
 //! one clock: all hosts are this machine.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::deployments::routed::same_family;
 use crate::lab::{Host, wait_until};
 
 const PERIOD: Duration = Duration::from_millis(1);
@@ -42,6 +44,8 @@ pub struct Beat {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     arrived: Arc<Mutex<Vec<Datagram>>>,
+    /// Numbers of those that came back.
+    answered: Arc<Mutex<BTreeSet<u64>>>,
     sender: Option<JoinHandle<Result<()>>>,
     receivers: Vec<JoinHandle<Result<()>>>,
     stop_receiving: Arc<AtomicBool>,
@@ -54,6 +58,8 @@ pub struct Arrived {
     pub sent: u64,
     /// Of these, those that no server got.
     pub lost: u64,
+    /// Those that a server got and the client did not get back.
+    pub unanswered: u64,
     /// Datagrams that arrived more than once.
     pub twice: u64,
     /// The servers that got one.
@@ -72,6 +78,26 @@ impl Beat {
     /// # Errors
     /// When an address cannot be bound.
     pub fn start(client: &Host, source: SocketAddr, servers: &[Host], service: SocketAddr) -> Result<Self> {
+        Self::between_hosts(client, source, servers, service, |_| service)
+    }
+
+    /// The same to servers that get it at addresses of their own, at the port of the service.
+    ///
+    /// # Errors
+    /// As for [`Beat::start`].
+    pub fn start_rewritten(client: &Host, source: SocketAddr, servers: &[Host], service: SocketAddr) -> Result<Self> {
+        Self::between_hosts(client, source, servers, service, |host| {
+            SocketAddr::new(same_family(host, service.ip()), service.port())
+        })
+    }
+
+    fn between_hosts(
+        client: &Host,
+        source: SocketAddr,
+        servers: &[Host],
+        service: SocketAddr,
+        listen: impl Fn(&Host) -> SocketAddr,
+    ) -> Result<Self> {
         let begin = Instant::now();
         let mut beat = Self {
             begin,
@@ -79,13 +105,15 @@ impl Beat {
             stop: Arc::default(),
             sent: Arc::default(),
             arrived: Arc::default(),
+            answered: Arc::default(),
             sender: None,
             receivers: Vec::new(),
             stop_receiving: Arc::default(),
         };
         for (server, host) in servers.iter().enumerate() {
-            let socket = host.enter(|| UdpSocket::bind(service))?;
-            let socket = socket.with_context(|| format!("cannot bind {service} on {}", host.name()))?;
+            let address = listen(host);
+            let socket = host.enter(|| UdpSocket::bind(address))?;
+            let socket = socket.with_context(|| format!("cannot bind {address} on {}", host.name()))?;
             socket.set_read_timeout(Some(POLL))?;
             let (arrived, stop) = (Arc::clone(&beat.arrived), Arc::clone(&beat.stop_receiving));
             let receive = move || receive(&socket, server, begin, &arrived, &stop);
@@ -97,6 +125,14 @@ impl Beat {
             std::io::Result::Ok(socket)
         })?;
         let socket = socket.with_context(|| format!("cannot send from {source} to {service}"))?;
+        socket.set_read_timeout(Some(POLL))?;
+        let (answers, answered, stop) =
+            (socket.try_clone()?, Arc::clone(&beat.answered), Arc::clone(&beat.stop_receiving));
+        let take_back = move || {
+            take_back(&answers, &answered, &stop);
+            Ok(())
+        };
+        beat.receivers.push(std::thread::Builder::new().name("beat-back".into()).spawn(take_back)?);
         let (sent, stop) = (Arc::clone(&beat.sent), Arc::clone(&beat.stop));
         let send = move || send(&socket, begin, &sent, &stop);
         beat.sender = Some(std::thread::Builder::new().name("beat-out".into()).spawn(send)?);
@@ -112,6 +148,11 @@ impl Beat {
         Moment(self.begin.elapsed())
     }
 
+    /// The moment before the first datagram.
+    pub fn beginning(&self) -> Moment {
+        Moment(Duration::ZERO)
+    }
+
     /// What became of the datagrams that were sent since `from`. The last ones may still be under way:
     /// waits for them.
     ///
@@ -123,7 +164,8 @@ impl Beat {
         // Whether it comes or not: it is counted below.
         let _ = wait_until("all have arrived", TAIL, || {
             let arrived = self.datagrams().last().map_or(0, |datagram| datagram.number);
-            ensure!(arrived >= last, "{arrived} of {last}");
+            let answered = self.answers().last().copied().unwrap_or_default();
+            ensure!(arrived >= last && answered >= last, "{arrived} of {last}, {answered} answered");
             Ok(())
         });
         if let Some(sender) = &self.sender {
@@ -155,6 +197,10 @@ impl Beat {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn answers(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn between(&self, from: Moment, until: Moment, last: u64) -> Arrived {
         let all = self.datagrams();
         let mut window: Vec<Datagram> = all.iter().copied().filter(|d| d.sent >= from.0 && d.number <= last).collect();
@@ -164,6 +210,9 @@ impl Beat {
         let before = window.len();
         window.dedup_by_key(|datagram| datagram.number);
         let sent = last + 1 - first;
+        let answers = self.answers();
+        let unanswered = window.iter().filter(|datagram| !answers.contains(&datagram.number)).count() as u64;
+        drop(answers);
         let mut servers: Vec<&String> = window.iter().filter_map(|datagram| self.names.get(datagram.server)).collect();
         servers.sort_unstable();
         servers.dedup();
@@ -176,6 +225,7 @@ impl Beat {
         Arrived {
             sent,
             lost: sent - window.len() as u64,
+            unanswered,
             twice: (before - window.len()) as u64,
             servers: servers.into_iter().cloned().collect(),
             longest_pause: gaps(&received),
@@ -197,9 +247,10 @@ impl std::fmt::Display for Arrived {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} datagrams, {} lost, to {}; longest pause {:.1} ms (the client's own {:.1} ms), longest way {:.1} ms",
+            "{} datagrams, {} lost, {} unanswered, to {}; longest pause {:.1} ms (the client's own {:.1} ms), longest way {:.1} ms",
             self.sent,
             self.lost,
+            self.unanswered,
             self.servers.join(" and "),
             self.longest_pause.as_secs_f64() * 1e3,
             self.longest_silence.as_secs_f64() * 1e3,
@@ -236,7 +287,7 @@ fn receive(
     let mut buffer = [0; 64];
     while !stop.load(Ordering::Relaxed) {
         // A timeout, or an error of ICMP, which says nothing about datagrams that come in.
-        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        let Ok((length, client)) = socket.recv_from(&mut buffer) else { continue };
         let received = begin.elapsed();
         let numbers = buffer[..length].as_chunks::<8>().0;
         let [number, sent] = numbers else { continue };
@@ -244,6 +295,20 @@ fn receive(
         let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(arrived.len() < LIMIT, "the stream has run for too long to be kept");
         arrived.push(Datagram { number: u64::from_be_bytes(*number), server, sent, received });
+        drop(arrived);
+        // One that cannot be sent is missed by the client.
+        let _ = socket.send_to(&buffer[..length], client);
     }
     Ok(())
+}
+
+fn take_back(socket: &UdpSocket, answered: &Mutex<BTreeSet<u64>>, stop: &AtomicBool) {
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Relaxed) {
+        // A timeout, or an error of ICMP about a datagram, which is then missed by a server.
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        if let [number, _] = buffer[..length].as_chunks::<8>().0 {
+            answered.lock().unwrap_or_else(PoisonError::into_inner).insert(u64::from_be_bytes(*number));
+        }
+    }
 }

@@ -3,9 +3,15 @@
 //! In: hosts and a virtual service. Out: what arrived where, what was lost, how long nothing arrived.
 
 mod beat;
+mod counts;
+mod exchanges;
 mod homes;
+mod path_mtu;
 mod studies;
 
 pub use beat::{Arrived, Beat, Moment};
+pub use counts::Counts;
+pub use exchanges::{Exchange, exchange};
 pub use homes::Homes;
+pub use path_mtu::learn;
 pub use studies::Studies;

@@ -8,7 +8,7 @@ use super::*;
 use crate::wire::ipv6;
 
 /// Servers of every state, over both families, with persistence on one of them.
-fn world() -> MemTables {
+pub(super) fn world() -> MemTables {
     let mut scenario = scenario(Scheduler::WeightedLeastConnection, 5).persistent(300);
     scenario.servers[1].state = ServerState::Draining as u8;
     scenario.servers[2].state = ServerState::Down as u8;
@@ -52,7 +52,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Such a frame with some bytes changed, and cut short or made longer.
-fn mutated() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let changes = vec((any::<Index>(), any::<u8>()), 0..4);
     (frames(), changes, prop_oneof![3 => Just(None), 1 => any::<Index>().prop_map(Some)], 0..20_usize).prop_map(
         |(mut frame, changes, cut, padding)| {

@@ -158,18 +158,22 @@ impl Known {
         }
     }
 
-    /// The next hop, if `l4-dr` can use it: direct routing needs the real server on the segment.
+    /// The next hop, if the mode can use it: direct routing needs the real server on the segment.
     pub(super) fn next_hop(&self) -> Option<&neighbour::NextHop> {
         match &self.hop {
-            Some(Ok(hop)) if hop.on_link => Some(hop),
+            Some(Ok(hop)) if self.reaches(hop) => Some(hop),
             _ => None,
         }
+    }
+
+    fn reaches(&self, hop: &neighbour::NextHop) -> bool {
+        hop.on_link || self.described.mode != Mode::L4Dr
     }
 
     /// Why no frame can be sent there, in a sentence; `None` also while nobody has said anything.
     pub(super) fn hop_problem(&self) -> Option<String> {
         match self.hop.as_ref()? {
-            Ok(hop) if hop.on_link => None,
+            Ok(hop) if self.reaches(hop) => None,
             Ok(hop) => Some(format!(
                 "the route to it leads by the gateway {}, and l4-dr needs the real server on a directly attached subnet",
                 hop.gateway.map_or_else(String::new, |gateway| gateway.to_string())

@@ -8,7 +8,9 @@
 
 mod connections;
 mod control;
+mod doctor;
 mod event;
+mod explain;
 pub(crate) mod first;
 mod health;
 mod network;
@@ -17,6 +19,7 @@ mod persistence;
 mod query;
 mod real_server;
 mod status;
+mod trace;
 mod words;
 
 #[cfg(test)]
@@ -27,7 +30,11 @@ pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,
 };
+pub use doctor::{
+    DoctorLine, DoctorQuery, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy,
+};
 pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
+pub use explain::{ClientEnd, EndError, ExplainQuery, Explained, Step, StepKind, VipEnd};
 pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
 pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
@@ -36,5 +43,9 @@ pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer, SourcePorts};
 pub use status::{
     Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
+};
+pub use trace::{
+    DEFAULT_TRACE_SECONDS, Fragment, Frame, Leaving, MAX_TRACE_SECONDS, TcpFlag, TraceEnd, TraceLine, TraceRequest,
+    TracedFrame,
 };
 pub use words::{CounterAction, FlowState, Method, Mode, Protocol, Scheduler, ServerState, ServiceState, Transport};

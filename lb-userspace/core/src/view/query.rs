@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::explain::EndError;
 use super::network::{Network, NetworkError};
 
 /// Rows in a listing when the query names no limit.
@@ -24,6 +25,9 @@ pub enum QueryError {
     /// A parameter given twice.
     #[error("parameter `{0}` is given more than once")]
     Repeated(String),
+    /// A parameter that has to be there.
+    #[error("parameter `{0}` is missing")]
+    Missing(&'static str),
     /// A limit that is no number, 0 or too large.
     #[error("limit `{0}` is not a number from 1 to {MAX_LIMIT}")]
     Limit(String),
@@ -67,6 +71,9 @@ pub enum QueryError {
         /// The upper bound, seconds.
         most: u64,
     },
+    /// A client or VIP that is none.
+    #[error(transparent)]
+    End(#[from] EndError),
 }
 
 /// The pairs of a query string, each name at most once.

@@ -5,6 +5,7 @@
 //! is in the test's hand. Each test is a story that an administrator would tell.
 
 mod changes;
+mod explain;
 mod harmonic;
 mod impact;
 mod invariants;

@@ -1,7 +1,10 @@
 //! `lbctl` as it is typed, against a real API with a control loop that answers from fixtures.
 
+mod examining;
+mod explaining;
 mod following;
 mod orders;
+mod tracing;
 mod typed;
 mod watching;
 

@@ -1,5 +1,6 @@
 //! Recorded texts (`UPDATE_EXPECT=1` rewrites them; read the difference before it is committed).
 
+mod explained;
 pub(in crate::cli) mod fixtures;
 mod pages;
 mod parts;

@@ -1,9 +1,11 @@
-//! The product at work, in under a minute: two deployments on one balancer, real software at
+//! The product at work, in about a minute: two deployments on one balancer, real software at
 //! both ends, a server that dies, one that is drained, a daemon that is killed, a configuration that changes,
-//! and the kernel's tables.
+//! and the kernel's tables; then a third site, whose real servers are behind a router.
 //!
 //! Prints what it does line by line; ends with nothing left behind, and with status 0 only if all of
 //! it worked.
+
+mod rewriting;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use lb_tests::software::nginx::Nginx;
 use lb_tests::software::rtsp::{self, RtspServer};
 use serde_json::Value;
 
-const CONFIGURATION: &str = include_str!("../../data/both_deployments.yaml");
+const CONFIGURATION: &str = include_str!("../../../data/both_deployments.yaml");
 const HTTP_PORT: u16 = 50_080;
 const LOAD_PORT: u16 = 50_001;
 const CLIENTS: u8 = 8;
@@ -80,7 +82,9 @@ fn run() -> Result<()> {
         balancer.detach()?;
         ensure!(!balancer.pin_directory().exists(), "{} is still there", balancer.pin_directory().display());
         Ok(((), "programs, tables and VIPs are gone".into()))
-    })
+    })?;
+    drop(balancer);
+    rewriting::run(&lab)
 }
 
 struct Servers {

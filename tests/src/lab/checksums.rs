@@ -1,0 +1,32 @@
+//! Checksums that a host has found wrong in what it received.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::Host;
+
+/// Counters of /proc/net/snmp and /proc/net/netstat; TCP's is of both families.
+const OF_IPV4: &[(&str, &str)] =
+    &[("Tcp", "InCsumErrors"), ("Udp", "InCsumErrors"), ("Icmp", "InCsumErrors"), ("IpExt", "InCsumErrors")];
+/// Counters of /proc/net/snmp6.
+const OF_IPV6: &[&str] = &["Udp6InCsumErrors", "Icmp6InCsumErrors"];
+
+impl Host {
+    /// How many checksums of IP, TCP, UDP and ICMP it has found wrong.
+    ///
+    /// # Errors
+    /// When the kernel does not count one of them.
+    pub fn wrong_checksums(&self) -> Result<u64> {
+        let mut wrong = 0;
+        for (group, name) in OF_IPV4 {
+            wrong += self.counter(group, name)?;
+        }
+        let text = self.enter(|| fs::read_to_string("/proc/thread-self/net/snmp6"))??;
+        for name in OF_IPV6 {
+            let value = text.lines().find_map(|line| line.strip_prefix(name));
+            wrong += value.with_context(|| format!("the kernel has no counter {name}"))?.trim().parse::<u64>()?;
+        }
+        Ok(wrong)
+    }
+}
