@@ -56,10 +56,10 @@ pub fn reference() -> String {
     let _ = write!(
         text,
         "\n## How many series\n\n\
-         A real server with a health check makes {SERIES_PER_SERVER} series, in l4-snat two more for each protocol,\n\
-         a virtual service {SERIES_PER_SERVICE} more, each reason of the datapath two; the rest is a few dozen. Ten virtual services with five real servers each are about a\n\
-         thousand. Labels come from the configuration and from closed sets; no client, flow or sentence is ever\n\
-         one. A real server that changes its name or address begins new series.\n"
+         A real server with a health check makes {SERIES_PER_SERVER} series, in l4-snat two more for each protocol, a virtual service\n\
+         {SERIES_PER_SERVICE} more, each reason of the datapath two; the rest is a few dozen. Ten virtual services with five real\n\
+         servers each are about a thousand. Labels come from the configuration and from closed sets; no client, flow\n\
+         or sentence is ever one. A real server that changes its name or address begins new series.\n"
     );
     for section in SECTIONS {
         let _ = write!(
