@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the first Instant and read recorded cases"))]
 
+pub mod capacity;
 pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod events;
 pub mod explain;
 pub mod health;
+pub mod listing;
 pub mod metrics;
 pub mod neighbour;
 pub mod schedule;

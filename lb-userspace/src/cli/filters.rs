@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lb_core::config::parse_duration;
-use lb_core::view::{ConnectionsSort, FlowState, MAX_LIMIT, Network};
+use lb_core::view::{ConnectionsSort, FlowState, MAX_LIMIT, Network, Transport};
 
 /// Which virtual service, real server and client a listing is about.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -28,6 +28,12 @@ pub(super) fn limit() -> impl TypedValueParser<Value = u32> {
 /// A length of time as in the configuration: `90s`, `10m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a length of time like 90s, 10m or 2h".to_owned())
+}
+
+/// A transport, spelled as in the configuration.
+pub(super) fn transport() -> impl TypedValueParser<Value = Transport> {
+    PossibleValuesParser::new(["tcp", "udp"])
+        .try_map(|word| Transport::from_word(&word.to_ascii_uppercase()).ok_or("not a transport"))
 }
 
 /// One of the states of a flow.

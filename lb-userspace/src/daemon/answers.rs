@@ -1,22 +1,20 @@
 //! Answers to the API: the overview, the listings, the orders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use lb_common::abi::{
-    Address, Flow, FlowKey, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId, Ticks,
-};
+use lb_common::abi::{Address, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId};
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
 use lb_core::config::model::{Config, Mode};
 use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::listing::{Directory, Listing};
 use lb_core::tables::ServerKey;
 use lb_core::tables::expiry::elapsed;
-use lb_core::view::{
-    self, Configuration, Connection, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status,
-};
+use lb_core::view::{self, Configuration, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -33,22 +31,28 @@ impl Daemon {
         match request {
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Connections { query, reply } => {
-                let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
-                    let flows = lister.connections();
-                    let _ = reply.send(query.select(flows.into_iter()));
+                let (tables, directory) = (Arc::clone(&self.tables), self.directory());
+                self.list(move || {
+                    if reply.is_closed() {
+                        return;
+                    }
+                    let mut listing = Listing::new(&directory, &query);
+                    if let Err(error) = tables.for_each_flow(|key, flow| listing.see(key, flow)) {
+                        warn!(%error, "the listing of flows ended early");
+                    }
+                    let _ = reply.send(listing.finish());
                 });
             }
             Request::Persistence { query, reply } => {
                 let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
+                self.list(move || {
                     let records = lister.clients().into_iter().map(|(_, record)| record);
                     let _ = reply.send(query.select(records));
                 });
             }
             Request::ClearPersistence { query, reply } => {
                 let lister = self.lister();
-                tokio::task::spawn_blocking(move || {
+                self.list(move || {
                     let records = lister.clients();
                     let matching = records.iter().filter(|(_, record)| query.matches(record));
                     let keys: Vec<_> = matching.map(|(key, _)| *key).collect();
@@ -129,15 +133,20 @@ impl Daemon {
             problems.push(error.to_string());
             Vec::new()
         });
+        let mut virtual_services = self.control.status(&self.measured(), now);
+        self.count_services(&mut virtual_services);
+        let tables = self.fill(&mut problems);
+        problems.extend(self.capacity.problems().iter().cloned());
         Status {
             node: node_name(config),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: (now - self.started).as_secs(),
             configuration,
             interfaces,
-            virtual_services: self.control.status(&self.measured(), now),
+            virtual_services,
             counters,
-            tables: self.fill(&mut problems),
+            tables,
+            new_flows_beyond_limit: self.beyond_limit(0),
             problems,
         }
     }
@@ -173,6 +182,10 @@ impl Daemon {
                 flows: counters.flows,
                 connections: if is_down { 0 } else { self.connections_of(server) },
                 persistent_clients: if is_down { 0 } else { clients },
+                reply_packets: counters.reply_packets,
+                reply_bytes: counters.reply_bytes,
+                source_ports: [entry.pool, entry.pool.saturating_add(1)]
+                    .map(|pool| self.swept.ports.get(&pool).copied().unwrap_or(0).into()),
             };
             (server, measures)
         });
@@ -194,110 +207,74 @@ impl Daemon {
         Ok(self.tables.verdicts()?.into_iter().map(counter).collect())
     }
 
-    /// How full the tables are. One that is nearly full is a problem to be told, and so is one of
-    /// another size than configured: tables are made once, and keep their size while they live.
+    /// How full the tables are. One of another size than configured is a problem to be told: tables are made
+    /// once, and keep their size while they live.
     fn fill(&self, problems: &mut Vec<String>) -> Vec<view::Table> {
         let limits = self.control.config().node.limits;
-        // The LRU tables make room by themselves.
         let configured = [
-            (Some(limits.flows), true, "flows"),
-            (Some(limits.pending_flows), false, "pending_flows"),
-            (Some(limits.persistence), true, "persistence"),
-            (None, false, ""),
-            (Some(limits.translated_flows), true, "translated_flows"),
+            Some(limits.flows),
+            Some(limits.pending_flows),
+            Some(limits.persistence),
+            None,
+            Some(limits.translated_flows),
         ];
-        let capacities = self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured);
         let mut tables = Vec::new();
-        for (((name, capacity), entries), (wanted, fills_up, limit)) in capacities {
-            if wanted.is_some_and(|wanted| wanted != capacity) {
+        for (((name, capacity), entries), wanted) in
+            self.tables.capacities().into_iter().zip(self.swept.entries).zip(configured)
+        {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != capacity) {
                 problems.push(format!(
-                    "table {name} was made for {capacity} entries and keeps this size; for the {} of `node.limits` it \
-                     has to be made anew: `lbd replace-tables`, then restart lbd (flows are placed anew)",
-                    wanted.unwrap_or_default()
+                    "table {name} was made for {capacity} entries and keeps this size; for the {wanted} of \
+                     `node.limits` it has to be made anew: `lbd replace-tables`, then restart lbd (flows are placed anew)"
                 ));
             }
-            let capacity = u64::from(capacity);
-            if fills_up && entries * 10 >= capacity * 9 {
-                problems.push(format!(
-                    "table {name} holds {entries} of {capacity} entries; when it is full, {}: raise \
-                     `node.limits.{limit}`",
-                    if name == "replies" {
-                        "new flows are refused"
-                    } else {
-                        "new ones are forwarded without being remembered"
-                    }
-                ));
-            }
-            tables.push(view::Table { name: name.to_owned(), entries, capacity });
+            tables.push(view::Table { name: name.to_owned(), entries, capacity: capacity.into() });
         }
         tables
     }
 
+    /// Walks over tables beside the loop, few at a time. Who waits for a place is bounded by the API's own
+    /// limit of clients.
+    fn list(&self, walk: impl FnOnce() + Send + 'static) {
+        let places = Arc::clone(&self.listings);
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let Ok(_place) = places.acquire_owned().await else { return };
+            if let Err(error) = tokio::task::spawn_blocking(walk).await {
+                warn!(%error, "a listing broke off");
+            }
+        });
+    }
+
+    fn directory(&mut self) -> Directory {
+        Directory::of(&self.control, self.clock.now().unwrap_or_default())
+    }
+
     fn lister(&mut self) -> Lister {
         let wanted = self.control.wanted();
-        let services = wanted.service_numbers.iter().map(|(name, id)| (*id, name.clone())).collect();
-        let leaving = wanted.leaving.iter().map(|(identity, id)| (*id, identity.server.clone()));
-        let servers = wanted.server_numbers.iter().map(|(key, id)| (*id, key.server.clone())).chain(leaving).collect();
         let prefixes = self.control.config().virtual_services.iter().filter_map(|service| {
             let id = wanted.service_numbers.get(&service.name)?;
             let persistence = service.persistence.as_ref()?;
             Some((*id, if service.address.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 }))
         });
         Lister {
-            services,
-            servers,
             prefixes: prefixes.collect(),
             roster: self.control.roster(),
-            tick: self.control.tick(),
-            now: self.clock.now().unwrap_or_default(),
-            tables: std::sync::Arc::clone(&self.tables),
+            directory: self.directory(),
+            tables: Arc::clone(&self.tables),
         }
     }
 }
 
-/// What a listing needs beside the tables: a copy, so that it can be made beside the loop.
+/// What a listing of clients needs beside the tables: a copy, so that it can be made beside the loop.
 struct Lister {
-    services: BTreeMap<ServiceId, String>,
-    servers: BTreeMap<ServerId, String>,
     prefixes: BTreeMap<ServiceId, u8>,
     roster: Roster,
-    tick: Duration,
-    now: Ticks,
-    tables: std::sync::Arc<crate::dataplane::Tables>,
+    directory: Directory,
+    tables: Arc<crate::dataplane::Tables>,
 }
 
 impl Lister {
-    fn connections(&self) -> Vec<Connection> {
-        let mut connections = Vec::new();
-        let walked = self.tables.for_each_flow(|key, flow| connections.push(self.connection(key, flow)));
-        if let Err(error) = walked {
-            warn!(%error, "the listing of flows ended early");
-        }
-        connections
-    }
-
-    fn connection(&self, key: &FlowKey, flow: &Flow) -> Connection {
-        let idle = elapsed(flow.last_seen, self.now);
-        let timeout = self.roster.flow_timeout(key, flow);
-        let is_udp = key.protocol == protocol::UDP;
-        Connection {
-            virtual_service: self.service(flow.service),
-            real_server: self.server(flow.server),
-            protocol: if is_udp { view::Transport::Udp } else { view::Transport::Tcp },
-            client: SocketAddr::new(key.client.into(), key.client_port),
-            vip: SocketAddr::new(key.vip.into(), key.vip_port),
-            state: match FlowState::from_u8(flow.state) {
-                FlowState::Pending => view::FlowState::Pending,
-                FlowState::Established | FlowState::HalfClosed | FlowState::Closing if is_udp => view::FlowState::Udp,
-                FlowState::Established => view::FlowState::Established,
-                FlowState::HalfClosed | FlowState::Closing => view::FlowState::Closing,
-            },
-            age_seconds: self.seconds(elapsed(flow.created, self.now)),
-            idle_seconds: self.seconds(idle),
-            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
-        }
-    }
-
     fn clients(&self) -> Vec<(PersistenceKey, PersistenceRecord)> {
         let mut clients = Vec::new();
         let walked = self.tables.for_each_client(|key, record, confirmed| {
@@ -310,15 +287,16 @@ impl Lister {
     }
 
     fn client(&self, key: &PersistenceKey, record: &Persistence, confirmed: bool) -> PersistenceRecord {
-        let idle = elapsed(record.last_used, self.now);
+        let directory = &self.directory;
+        let idle = elapsed(record.last_used, directory.now);
         let timeout = self.roster.persistence_timeout(key.service);
         PersistenceRecord {
-            virtual_service: self.service(key.service),
+            virtual_service: directory.service(key.service),
             client: self.network(key.client, key.service),
-            real_server: self.server(record.server),
-            age_seconds: self.seconds(elapsed(record.created, self.now)),
-            idle_seconds: self.seconds(idle),
-            expires_seconds: self.seconds(timeout.saturating_sub(idle)),
+            real_server: directory.server(record.server),
+            age_seconds: directory.seconds(elapsed(record.created, directory.now)),
+            idle_seconds: directory.seconds(idle),
+            expires_seconds: directory.seconds(timeout.saturating_sub(idle)),
             confirmed,
         }
     }
@@ -329,18 +307,6 @@ impl Lister {
             Some(prefix) => Network::new(address, *prefix),
             None => address.into(),
         }
-    }
-
-    fn service(&self, id: ServiceId) -> String {
-        self.services.get(&id).cloned().unwrap_or_else(|| format!("(removed service {id})"))
-    }
-
-    fn server(&self, id: ServerId) -> String {
-        self.servers.get(&id).cloned().unwrap_or_else(|| format!("(removed server {id})"))
-    }
-
-    fn seconds(&self, ticks: Ticks) -> u64 {
-        (self.tick * ticks).as_secs()
     }
 }
 

@@ -107,7 +107,8 @@ impl Daemon {
         self.happened(Happening { kind, severity, service: None, server: None, by, sentence: sentence.into() });
     }
 
-    fn happened(&mut self, happening: Happening) {
+    /// Something happened.
+    pub(super) fn happened(&mut self, happening: Happening) {
         let Happening { kind, severity, service, server, by, sentence } = &happening;
         let (service, server, by) = (service.as_deref(), server.as_deref(), by.as_deref());
         match severity {

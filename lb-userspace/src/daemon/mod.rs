@@ -6,6 +6,7 @@
 
 mod actions;
 mod answers;
+mod capacity;
 mod configuration;
 mod confirmation;
 mod explain;
@@ -29,10 +30,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_common::abi::ServerId;
+use lb_core::capacity::Capacity;
 use lb_core::control::Control;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -53,6 +55,9 @@ use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
 const QUEUE: usize = 1024;
+
+/// Listings that are made at a time: each is a walk over tables of a million entries.
+const LISTINGS: usize = 2;
 
 /// From the end of a sweep to the start of the next, at least; a long one is followed by a longer
 /// pause, so that sweeping never takes more than a tenth of a CPU.
@@ -84,8 +89,11 @@ struct Daemon {
     vips: Vips,
     inbox: Inbox,
     metrics: Metrics,
+    /// Places of listings that are being made.
+    listings: Arc<Semaphore>,
     /// What the last sweep found.
     swept: Swept,
+    capacity: Capacity,
     sweeping: Option<JoinHandle<(Duration, Result<Swept, dataplane::Error>)>>,
     next_sweep: Instant,
     retry: Option<Instant>,
@@ -295,7 +303,7 @@ impl Daemon {
                 return;
             }
         };
-        let (tables, roster) = (Arc::clone(&self.tables), self.control.roster());
+        let (tables, roster) = (Arc::clone(&self.tables), self.sweep_roster());
         self.sweep_begun = Instant::now();
         self.sweeping = Some(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
@@ -311,6 +319,7 @@ impl Daemon {
             Ok(swept) => {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.swept = swept;
+                self.watch_capacity();
                 self.service.status(self.status_line());
             }
             Err(error) => warn!(%error, "the sweep over the tables ended early"),

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use lb_core::capacity::Capacity;
 use lb_core::control::{Control, Past};
 use lb_core::view::{EventKind, Severity};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 
 use super::happenings::Happenings;
 use super::metrics::Metrics;
 use super::proofs::Unkept;
 use super::vips::Vips;
-use super::{Daemon, Inbox, Options, QUEUE, configuration, health, numbers, orders};
+use super::{Daemon, Inbox, LISTINGS, Options, QUEUE, configuration, health, numbers, orders};
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::Prober;
@@ -77,7 +78,9 @@ impl Daemon {
             vips: Vips::default(),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
             swept: Swept::default(),
+            capacity: Capacity::default(),
             sweeping: None,
             next_sweep: now,
             retry: None,

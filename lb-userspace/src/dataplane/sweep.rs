@@ -43,7 +43,11 @@ impl Tables {
                 |key: &FlowKey, flow: &Flow| keep(key, flow) || self.is_answered(roster, key, flow, now);
             // A finished flow is kept for stragglers; it is no load on its server any more.
             let (kept, over) = sweep(table, keep, keep_after_all, |_, flow| {
-                let counts = match FlowState::from_u8(flow.state) {
+                let state = FlowState::from_u8(flow.state);
+                if state == FlowState::Pending {
+                    *swept.counts.half_open.entry(flow.service).or_default() += 1;
+                }
+                let counts = match state {
                     FlowState::Closing => &mut swept.counts.closing,
                     FlowState::Pending | FlowState::Established | FlowState::HalfClosed => {
                         &mut swept.counts.connections

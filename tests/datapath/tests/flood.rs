@@ -309,8 +309,11 @@ fn connection_counts_are_right_after_every_sweep_of_any_flood() -> Result<()> {
         balancer.flood(&syn(), 0, MILLION)?;
         balancer.converse(TALKING)?;
         let now = balancer.rig.now()?;
-        balancer.tables.sweep(&roster, now)?;
+        let swept = balancer.tables.sweep(&roster, now)?;
         assert_eq!(balancer.connections()?, balancer.recount()?);
+        let half_open = swept.counts.half_open.values().sum::<u64>();
+        assert_eq!(half_open, balancer.pending()?.len() as u64, "a flood is seen by its half-open flows");
+        assert!(half_open > 0, "nobody is left of a million");
 
         // As if all had been quiet for an hour: what is left is what was established.
         let swept = balancer.tables.sweep(&roster, now.wrapping_add(3600))?;
@@ -318,6 +321,25 @@ fn connection_counts_are_right_after_every_sweep_of_any_flood() -> Result<()> {
         assert_eq!(balancer.connections()?, balancer.recount()?);
         assert_eq!(balancer.connections()?.values().sum::<u64>(), u64::from(ESTABLISHED));
     }
+    balancer.still_served(&established)
+}
+
+#[test]
+fn under_pressure_a_sweep_forgets_half_open_flows_early_and_no_others() -> Result<()> {
+    let mut balancer = Balancer::start("pressed", UNLIMITED)?;
+    let established = balancer.establish()?;
+    balancer.flood(&syn(), 0, WINDOW)?;
+    let (flows, pending, now) = (balancer.flows()?, balancer.pending()?.len(), balancer.rig.now()?);
+    assert_eq!(pending, WINDOW as usize);
+    let roster = balancer.control.roster();
+    let in_a_while = now.wrapping_add(5);
+
+    balancer.tables.sweep(&roster, in_a_while)?;
+    assert_eq!(balancer.pending()?.len(), pending, "there is time to answer");
+    let swept = balancer.tables.sweep(&roster.pressed(), in_a_while)?;
+
+    assert_eq!((swept.flows_removed, swept.counts.half_open.len()), (u64::from(WINDOW), 0));
+    assert_eq!((balancer.pending()?.len(), balancer.flows()?), (0, flows));
     balancer.still_served(&established)
 }
 

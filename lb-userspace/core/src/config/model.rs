@@ -172,6 +172,15 @@ pub struct PortRange {
     pub last: u16,
 }
 
+impl VirtualService {
+    /// New flows that one CPU records per second for it; without a limit of its own half of what the machine
+    /// takes: a flood at one service leaves the others their share.
+    #[must_use]
+    pub fn new_flow_limit(&self, limits: &Limits) -> u32 {
+        self.new_flows_per_second.unwrap_or(limits.new_flows_per_second / 2)
+    }
+}
+
 impl std::fmt::Display for PortRange {
     /// `80`, `50000-65535`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -12,6 +12,7 @@ mod known;
 mod leaving;
 mod memory;
 mod overview;
+mod ports;
 mod slow_start;
 mod sweep;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use lb_common::abi::ServerId;
 use super::Control;
 use super::known::Known;
 use super::leaving::Leaving;
+use crate::config::model::Protocol;
 use crate::doctor;
 use crate::health::State;
 use crate::tables::{Admin, ServerIdentity, ServerKey};
@@ -26,6 +27,12 @@ pub struct ServerMeasures {
     pub connections: u64,
     /// Clients that would come back to it.
     pub persistent_clients: u64,
+    /// Frames that came back from it.
+    pub reply_packets: u64,
+    /// Bytes of those frames.
+    pub reply_bytes: u64,
+    /// Source ports in use towards it, of TCP and of UDP.
+    pub source_ports: [u64; 2],
 }
 
 /// What was counted, by server.
@@ -61,8 +68,7 @@ impl Control {
         let mut view = VirtualService::described(service);
         for (real, server) in view.real_servers.iter_mut().zip(&service.real_servers) {
             let key = ServerKey { service: service.name.clone(), server: server.name.clone() };
-            let measures = self.wanted.server_numbers.get(&key).and_then(|id| measured.get(id));
-            count(real, &measures.copied().unwrap_or_default());
+            self.count(real, service.protocol, self.wanted.server_numbers.get(&key), measured);
             if let Some(known) = self.servers.get(&key) {
                 self.describe(real, known, now);
             }
@@ -87,8 +93,7 @@ impl Control {
     ) -> Vec<RealServer> {
         let row = |(identity, leaving): (&ServerIdentity, &Leaving)| {
             let mut real = RealServer::leaving(&identity.server, identity.address, identity.port);
-            let measures = self.wanted.leaving.get(identity).and_then(|id| measured.get(id));
-            count(&mut real, &measures.copied().unwrap_or_default());
+            self.count(&mut real, service.protocol, self.wanted.leaving.get(identity), measured);
             real.reason = match real.connections {
                 1 => "removed from the configuration; it goes when its last connection has ended".to_owned(),
                 more => format!("removed from the configuration; it goes when its {more} connections have ended"),
@@ -139,6 +144,19 @@ impl Control {
         real.next_hop = self.next_hop(known);
     }
 
+    fn count(&self, real: &mut RealServer, protocol: Protocol, id: Option<&ServerId>, measured: &Measured) {
+        let Some(id) = id else { return };
+        let measures = measured.get(id).copied().unwrap_or_default();
+        real.connections = measures.connections;
+        real.packets = measures.packets;
+        real.bytes = measures.bytes;
+        real.flows = measures.flows;
+        real.persistent_clients = measures.persistent_clients;
+        real.reply_packets = measures.reply_packets;
+        real.reply_bytes = measures.reply_bytes;
+        real.source_ports = self.source_ports(*id, protocol, measures.source_ports);
+    }
+
     fn next_hop(&self, known: &Known) -> Option<view::NextHop> {
         known.next_hop().map(|hop| view::NextHop {
             device: self.neighbours.links().get(&hop.ifindex).map_or_else(String::new, |link| link.device.clone()),
@@ -166,14 +184,6 @@ fn administration(real: &mut RealServer, known: &Known) {
     {
         real.reason = format!("slow start, {percent} % of its weight of {}; {}", known.full_weight(), real.reason);
     }
-}
-
-fn count(real: &mut RealServer, measures: &ServerMeasures) {
-    real.connections = measures.connections;
-    real.packets = measures.packets;
-    real.bytes = measures.bytes;
-    real.flows = measures.flows;
-    real.persistent_clients = measures.persistent_clients;
 }
 
 fn seconds(now: Instant, since: Instant) -> u64 {

@@ -32,6 +32,8 @@ pub struct Counts {
     pub closing: BTreeMap<ServerId, u64>,
     /// Persistence records.
     pub clients: BTreeMap<ServerId, u64>,
+    /// Live flows whose client has sent one packet, by service.
+    pub half_open: BTreeMap<ServiceId, u64>,
 }
 
 /// How long a flow may wait for its client's second packet while tables or ports run out: more than

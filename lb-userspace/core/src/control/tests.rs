@@ -4,6 +4,7 @@ mod administration;
 mod health;
 mod hops;
 mod leaving;
+mod ports;
 mod random;
 mod reload;
 mod restart;

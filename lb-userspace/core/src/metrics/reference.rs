@@ -8,8 +8,8 @@ use super::families::SECTIONS;
 
 /// Series that one more real server with a health check makes, and one more virtual service without
 /// real servers.
-pub(super) const SERIES_PER_SERVER: usize = 16;
-pub(super) const SERIES_PER_SERVICE: usize = 9;
+pub(super) const SERIES_PER_SERVER: usize = 18;
+pub(super) const SERIES_PER_SERVICE: usize = 11;
 
 const HEAD: &str = "\
 # Metrics
@@ -38,7 +38,9 @@ What to be woken by:
 | A real server is down | `lb_server_state{state=\"down\"} == 1` |
 | The machine itself has a problem | `lb_problems > 0` |
 | Packets are dropped | `sum by (reason) (rate(lb_datapath_packets_total{action=\"drop\"}[5m])) > 0` |
-| A table is nearly full | `lb_table_entries{table=~\"flows\\|persistence\"} / lb_table_capacity_entries > 0.9` |
+| A table is nearly full | `lb_table_entries{table=~\"flows\\|persistence\\|replies\"} / lb_table_capacity_entries > 0.9` |
+| Source ports of l4-snat run out | `lb_source_ports_in_use / lb_source_ports > 0.8` |
+| More new flows arrive than are recorded | `rate(lb_new_flows_beyond_limit_total[5m]) > 0` |
 | The configuration file was refused | `lb_configuration_last_reload_successful == 0` |
 | XDP fell back to the network stack | `lb_interface_xdp{xdp=\"generic\"} == 1` |
 
@@ -54,10 +56,10 @@ pub fn reference() -> String {
     let _ = write!(
         text,
         "\n## How many series\n\n\
-         A real server with a health check makes {SERIES_PER_SERVER} series, a virtual service {SERIES_PER_SERVICE} more, each reason of the\n\
-         datapath two; the rest is a few dozen. Ten virtual services with five real servers each are about a\n\
-         thousand. Labels come from the configuration and from closed sets; no client, flow or sentence is ever\n\
-         one. A real server that changes its name or address begins new series.\n"
+         A real server with a health check makes {SERIES_PER_SERVER} series, in l4-snat two more for each protocol, a virtual service\n\
+         {SERIES_PER_SERVICE} more, each reason of the datapath two; the rest is a few dozen. Ten virtual services with five real\n\
+         servers each are about a thousand. Labels come from the configuration and from closed sets; no client, flow\n\
+         or sentence is ever one. A real server that changes its name or address begins new series.\n"
     );
     for section in SECTIONS {
         let _ = write!(

@@ -44,6 +44,8 @@ pub(super) struct Counts {
     pub(super) bytes: u64,
     pub(super) flows: u64,
     pub(super) persistent_clients: u64,
+    pub(super) reply_packets: u64,
+    pub(super) reply_bytes: u64,
 }
 
 impl<'a> Source<'a> {
@@ -97,7 +99,8 @@ fn servers<'a>(service: &'a VirtualService, checks: &Checks<'a>) -> Vec<Server<'
 impl Counts {
     fn of(server: &RealServer) -> Self {
         let RealServer { connections, packets, bytes, flows, persistent_clients, .. } = *server;
-        Self { connections, packets, bytes, flows, persistent_clients }
+        let RealServer { reply_packets, reply_bytes, .. } = *server;
+        Self { connections, packets, bytes, flows, persistent_clients, reply_packets, reply_bytes }
     }
 
     fn and(self, other: Self) -> Self {
@@ -107,6 +110,8 @@ impl Counts {
             bytes: self.bytes.saturating_add(other.bytes),
             flows: self.flows.saturating_add(other.flows),
             persistent_clients: self.persistent_clients.saturating_add(other.persistent_clients),
+            reply_packets: self.reply_packets.saturating_add(other.reply_packets),
+            reply_bytes: self.reply_bytes.saturating_add(other.reply_bytes),
         }
     }
 }

@@ -224,9 +224,7 @@ fn schedule(inputs: &Inputs) -> Schedule {
 }
 
 fn entry(service: &VirtualService, schedule: &Schedule, config: &Config, tick: Duration) -> Service {
-    let whole = config.node.limits.new_flows_per_second;
-    // Half of what the machine takes: a flood at one service leaves the others their share.
-    let limit = service.new_flows_per_second.unwrap_or(whole / 2);
+    let limit = service.new_flow_limit(&config.node.limits);
     let persistence = service.persistence.as_ref().filter(|p| p.by == PersistenceBy::SourceIp);
     Service {
         client_mask: client_mask(service.address, persistence),

@@ -21,13 +21,17 @@ pub struct Connection {
     pub client: SocketAddr,
     /// The VIP and port it came to.
     pub vip: SocketAddr,
+    /// Where the real server sees it come from; `None`: not translated, or not known any more.
+    pub source: Option<SocketAddr>,
+    /// The real server's address and port that it is sent to; `None`: the VIP, as in `l4-dr`.
+    pub destination: Option<SocketAddr>,
     /// How far it has come.
     pub state: FlowState,
     /// Since its first packet.
     pub age_seconds: u64,
-    /// Since its last packet.
+    /// Since the client's last packet.
     pub idle_seconds: u64,
-    /// Until it is forgotten, if it stays idle.
+    /// Until it is forgotten, if it stays idle. A translated flow stays while its real server sends.
     pub expires_seconds: u64,
 }
 
@@ -51,6 +55,12 @@ words! {
         Age = "age",
         /// By the client's address and port.
         Client = "client",
+        /// By the name of the virtual service.
+        Service = "service",
+        /// By the name of the real server.
+        Server = "server",
+        /// The flow that is forgotten next comes first.
+        Expires = "expires",
     }
 }
 
@@ -63,12 +73,48 @@ pub struct ConnectionsQuery {
     pub server: Option<String>,
     /// The client's address, or a network it is in.
     pub client: Option<Network>,
+    /// The VIP, or a network it is in.
+    pub vip: Option<Network>,
+    /// The port of the VIP that the client used.
+    pub port: Option<u16>,
+    /// The transport.
+    pub protocol: Option<Transport>,
     /// How far the flow has come.
     pub state: Option<FlowState>,
+    /// Whole seconds since its first packet.
+    pub age: Span,
+    /// Whole seconds since the client's last packet.
+    pub idle: Span,
     /// At most this many; 1 to [`super::MAX_LIMIT`].
     pub limit: u32,
     /// In this order.
     pub sort: ConnectionsSort,
+    /// In the opposite order.
+    pub reverse: bool,
+}
+
+/// Seconds from `least` to `most`, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// `None`: from 0.
+    pub least: Option<u64>,
+    /// `None`: without an end.
+    pub most: Option<u64>,
+}
+
+impl Span {
+    /// Whether so many seconds are within it.
+    #[must_use]
+    pub fn contains(&self, seconds: u64) -> bool {
+        self.least.is_none_or(|least| seconds >= least) && self.most.is_none_or(|most| seconds <= most)
+    }
+
+    fn checked(self, of: &'static str) -> Result<Self, QueryError> {
+        match (self.least, self.most) {
+            (Some(least), Some(most)) if least > most => Err(QueryError::Empty { of, least, most }),
+            _ => Ok(self),
+        }
+    }
 }
 
 impl Default for ConnectionsQuery {
@@ -77,9 +123,15 @@ impl Default for ConnectionsQuery {
             service: None,
             server: None,
             client: None,
+            vip: None,
+            port: None,
+            protocol: None,
             state: None,
+            age: Span::default(),
+            idle: Span::default(),
             limit: DEFAULT_LIMIT,
             sort: ConnectionsSort::Idle,
+            reverse: false,
         }
     }
 }
@@ -95,69 +147,74 @@ impl ConnectionsQuery {
             match name.as_str() {
                 "service" => parsed.service = Some(value),
                 "server" => parsed.server = Some(value),
-                "client" => parsed.client = Some(query::client(&value)?),
-                "state" => parsed.state = Some(state(value)?),
+                "client" => parsed.client = Some(query::network("client", &value)?),
+                "vip" => parsed.vip = Some(query::network("vip", &value)?),
+                "port" => parsed.port = Some(port(&value)?),
+                "protocol" => parsed.protocol = Some(protocol(&value)?),
+                "state" => parsed.state = Some(state(&value)?),
+                "min_age" => parsed.age.least = Some(seconds("min_age", &value)?),
+                "max_age" => parsed.age.most = Some(seconds("max_age", &value)?),
+                "min_idle" => parsed.idle.least = Some(seconds("min_idle", &value)?),
+                "max_idle" => parsed.idle.most = Some(seconds("max_idle", &value)?),
                 "limit" => parsed.limit = query::limit(&value)?,
-                "sort" => parsed.sort = sort(value)?,
-                _ => return Err(QueryError::Unknown { name, known: "service, server, client, state, limit, sort" }),
+                "sort" => parsed.sort = sort(&value)?,
+                "reverse" => parsed.reverse = reverse(&value)?,
+                _ => return Err(QueryError::Unknown { name, known: PARAMETERS }),
             }
         }
+        (parsed.age, parsed.idle) = (parsed.age.checked("age")?, parsed.idle.checked("idle")?);
         Ok(parsed)
     }
 
     /// The query string that [`Self::parse`] reads back.
     #[must_use]
     pub fn encode(&self) -> String {
+        let seconds = |seconds: Option<u64>| seconds.map(|seconds| seconds.to_string());
         query::encode(&[
             ("service", self.service.clone()),
             ("server", self.server.clone()),
             ("client", self.client.map(|client| client.to_string())),
+            ("vip", self.vip.map(|vip| vip.to_string())),
+            ("port", self.port.map(|port| port.to_string())),
+            ("protocol", self.protocol.map(|protocol| protocol.to_string())),
             ("state", self.state.map(|state| state.to_string())),
+            ("min_age", seconds(self.age.least)),
+            ("max_age", seconds(self.age.most)),
+            ("min_idle", seconds(self.idle.least)),
+            ("max_idle", seconds(self.idle.most)),
             ("limit", Some(self.limit.to_string())),
             ("sort", Some(self.sort.to_string())),
+            ("reverse", self.reverse.then(|| "true".to_owned())),
         ])
     }
-
-    /// Whether the query means this flow.
-    #[must_use]
-    pub fn matches(&self, connection: &Connection) -> bool {
-        self.service.as_ref().is_none_or(|service| *service == connection.virtual_service)
-            && self.server.as_ref().is_none_or(|server| *server == connection.real_server)
-            && self.client.is_none_or(|client| client.contains(connection.client.ip()))
-            && self.state.is_none_or(|state| state == connection.state)
-    }
-
-    /// The answer: of all `flows` those that match, in order, no more than the limit. Keeps no more
-    /// than the limit in memory.
-    #[must_use]
-    pub fn select(&self, flows: impl Iterator<Item = Connection>) -> Connections {
-        let matching = flows.filter(|flow| self.matches(flow));
-        let sort = self.sort;
-        let (connections, total) = query::first(matching, self.limit, |flow| {
-            let rank = match sort {
-                ConnectionsSort::Idle => flow.idle_seconds,
-                ConnectionsSort::Age => flow.age_seconds,
-                ConnectionsSort::Client => 0,
-            };
-            // The rest of the key makes the order total, so that two answers compare.
-            (rank, flow.client, flow.vip, flow.protocol.word())
-        });
-        Connections { shown: connections.len() as u64, connections, total }
-    }
 }
 
-fn state(got: String) -> Result<FlowState, QueryError> {
-    FlowState::from_word(&got).ok_or_else(|| QueryError::Word {
-        name: "state",
-        got,
-        allowed: FlowState::ALL.iter().map(|state| state.word()).collect::<Vec<_>>().join(", "),
-    })
+const PARAMETERS: &str = "service, server, client, vip, port, protocol, state, min_age, max_age, min_idle, max_idle, \
+                          limit, sort, reverse";
+
+fn port(text: &str) -> Result<u16, QueryError> {
+    let number = query::number("port", text, 1..=u64::from(u16::MAX))?;
+    Ok(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
-fn sort(got: String) -> Result<ConnectionsSort, QueryError> {
-    ConnectionsSort::from_word(&got).ok_or_else(|| QueryError::Word {
-        name: "sort",
-        got,
-        allowed: ConnectionsSort::ALL.iter().map(|sort| sort.word()).collect::<Vec<_>>().join(", "),
-    })
+fn seconds(name: &'static str, text: &str) -> Result<u64, QueryError> {
+    query::number(name, text, 0..=u64::from(u32::MAX))
+}
+
+/// Also as in the configuration, where it is spelled small.
+fn protocol(text: &str) -> Result<Transport, QueryError> {
+    let read = |text: &str| Transport::from_word(&text.to_ascii_uppercase());
+    query::word("protocol", text, read, Transport::ALL.iter().map(|transport| transport.word()))
+}
+
+fn state(text: &str) -> Result<FlowState, QueryError> {
+    query::word("state", text, FlowState::from_word, FlowState::ALL.iter().map(|state| state.word()))
+}
+
+fn sort(text: &str) -> Result<ConnectionsSort, QueryError> {
+    query::word("sort", text, ConnectionsSort::from_word, ConnectionsSort::ALL.iter().map(|sort| sort.word()))
+}
+
+fn reverse(text: &str) -> Result<bool, QueryError> {
+    query::word("reverse", text, |text| text.parse().ok(), ["true", "false"].into_iter())
 }

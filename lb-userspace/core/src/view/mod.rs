@@ -11,6 +11,7 @@ mod control;
 mod doctor;
 mod event;
 mod explain;
+pub(crate) mod first;
 mod health;
 mod network;
 mod order;
@@ -24,7 +25,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort};
+pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort, Span};
 pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,
@@ -39,7 +40,7 @@ pub use network::{Network, NetworkError};
 pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
 pub use persistence::{PersistenceList, PersistenceQuery, PersistenceRecord};
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
-pub use real_server::{NextHop, RealServer};
+pub use real_server::{NextHop, RealServer, SourcePorts};
 pub use status::{
     Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
 };

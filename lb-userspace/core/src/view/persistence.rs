@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::first::First;
 use super::network::Network;
 use super::query::{self, DEFAULT_LIMIT, QueryError};
 
@@ -66,7 +67,7 @@ impl PersistenceQuery {
             match name.as_str() {
                 "service" => parsed.service = Some(value),
                 "server" => parsed.server = Some(value),
-                "client" => parsed.client = Some(query::client(&value)?),
+                "client" => parsed.client = Some(query::network("client", &value)?),
                 "limit" => parsed.limit = query::limit(&value)?,
                 _ => return Err(QueryError::Unknown { name, known: "service, server, client, limit" }),
             }
@@ -97,9 +98,11 @@ impl PersistenceQuery {
     /// more than the limit in memory.
     #[must_use]
     pub fn select(&self, records: impl Iterator<Item = PersistenceRecord>) -> PersistenceList {
-        let matching = records.filter(|record| self.matches(record));
-        let (persistence, total) =
-            query::first(matching, self.limit, |record| (record.virtual_service.clone(), record.client));
+        let mut first = First::new(self.limit);
+        for record in records.filter(|record| self.matches(record)) {
+            first.offer((record.virtual_service.clone(), record.client), || record);
+        }
+        let (persistence, total) = first.finish();
         PersistenceList { shown: persistence.len() as u64, persistence, total }
     }
 }

@@ -1,7 +1,5 @@
-//! Query parameters, checked: text in, typed parameters or a sentence out; and the bounded
-//! selection that every listing makes.
+//! Query parameters, checked: text in, typed parameters or a sentence out.
 
-use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::explain::EndError;
@@ -55,9 +53,24 @@ pub enum QueryError {
         /// What it may be.
         allowed: String,
     },
-    /// A client that is neither an address nor a network.
-    #[error("client: {0}")]
-    Client(#[from] NetworkError),
+    /// What is neither an address nor a network.
+    #[error("{name}: {reason}")]
+    Network {
+        /// The parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: NetworkError,
+    },
+    /// Two bounds that leave nothing between them.
+    #[error("min_{of} {least} is above max_{of} {most}, so no flow could match")]
+    Empty {
+        /// Age or idle time.
+        of: &'static str,
+        /// The lower bound, seconds.
+        least: u64,
+        /// The upper bound, seconds.
+        most: u64,
+    },
     /// A client or VIP that is none.
     #[error(transparent)]
     End(#[from] EndError),
@@ -99,41 +112,20 @@ pub(super) fn number(name: &'static str, text: &str, range: RangeInclusive<u64>)
     parsed.ok_or_else(|| QueryError::Number { name, got: text.to_owned(), least, most })
 }
 
-pub(super) fn client(text: &str) -> Result<Network, QueryError> {
-    Ok(text.parse()?)
+pub(super) fn network(name: &'static str, text: &str) -> Result<Network, QueryError> {
+    text.parse().map_err(|reason| QueryError::Network { name, reason })
 }
 
-/// The `limit` first of `items` by `key`, sorted, and how many there were.
-///
-/// Holds at most `limit` + 1 items, however many there are.
-pub(super) fn first<T, K: Ord>(items: impl Iterator<Item = T>, limit: u32, key: impl Fn(&T) -> K) -> (Vec<T>, u64) {
-    struct Ranked<T, K>(K, T);
-    impl<T, K: Ord> PartialEq for Ranked<T, K> {
-        fn eq(&self, other: &Self) -> bool {
-            self.cmp(other).is_eq()
-        }
-    }
-    impl<T, K: Ord> Eq for Ranked<T, K> {}
-    impl<T, K: Ord> PartialOrd for Ranked<T, K> {
-        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-            Some(self.cmp(other))
-        }
-    }
-    impl<T, K: Ord> Ord for Ranked<T, K> {
-        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-            self.0.cmp(&other.0)
-        }
-    }
-
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut total = 0;
-    let mut heap = BinaryHeap::new();
-    for item in items {
-        total += 1;
-        heap.push(Ranked(key(&item), item));
-        if heap.len() > limit {
-            heap.pop();
-        }
-    }
-    (heap.into_sorted_vec().into_iter().map(|ranked| ranked.1).collect(), total)
+/// A word of a closed set; `all` are its words.
+pub(super) fn word<T>(
+    name: &'static str,
+    text: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+    all: impl Iterator<Item = &'static str>,
+) -> Result<T, QueryError> {
+    read(text).ok_or_else(|| QueryError::Word {
+        name,
+        got: text.to_owned(),
+        allowed: all.collect::<Vec<_>>().join(", "),
+    })
 }

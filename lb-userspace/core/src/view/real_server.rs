@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::order::Administration;
-use super::words::ServerState;
+use super::words::{ServerState, Transport};
 use crate::config::model;
 
 /// A real server of a virtual service.
@@ -27,6 +27,12 @@ pub struct RealServer {
     pub bytes: u64,
     /// Flows it was ever given.
     pub flows: u64,
+    /// Packets that came back from it; in `l4-dr` they do not pass here.
+    pub reply_packets: u64,
+    /// Bytes of those packets.
+    pub reply_bytes: u64,
+    /// Source ports towards it, by protocol; none but in `l4-snat`.
+    pub source_ports: Vec<SourcePorts>,
     /// Whether it takes clients.
     pub state: ServerState,
     /// Why it is in that state, one sentence; may be empty.
@@ -43,6 +49,18 @@ pub struct RealServer {
     pub leaving: bool,
     /// Where its packets leave; `None`: not resolved, or proxied.
     pub next_hop: Option<NextHop>,
+}
+
+/// The source ports of one protocol towards a real server. Virtual services with the same real server, port
+/// and source address share them, and each shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePorts {
+    /// Which ports.
+    pub protocol: Transport,
+    /// In use, as the last sweep found them.
+    pub in_use: u64,
+    /// There are.
+    pub size: u64,
 }
 
 /// The neighbour that packets to a real server are sent to.
@@ -69,6 +87,9 @@ impl RealServer {
             packets: 0,
             bytes: 0,
             flows: 0,
+            reply_packets: 0,
+            reply_bytes: 0,
+            source_ports: Vec::new(),
             state: ServerState::Checking,
             reason: String::new(),
             since_seconds: 0,
@@ -92,6 +113,9 @@ impl RealServer {
             packets: 0,
             bytes: 0,
             flows: 0,
+            reply_packets: 0,
+            reply_bytes: 0,
+            source_ports: Vec::new(),
             state: ServerState::Draining,
             reason: String::new(),
             since_seconds: 0,

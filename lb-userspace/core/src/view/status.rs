@@ -27,6 +27,8 @@ pub struct Status {
     pub counters: Vec<Counter>,
     /// How full the kernel tables are.
     pub tables: Vec<Table>,
+    /// New flows beyond the limit of this machine, of all virtual services together.
+    pub new_flows_beyond_limit: u64,
     /// What is wrong with this machine itself, one sentence each.
     pub problems: Vec<String>,
 }
@@ -134,6 +136,10 @@ pub struct VirtualService {
     pub bytes: u64,
     /// Flows it ever had.
     pub flows: u64,
+    /// Flows whose client has sent one packet: their number is high in a flood of SYN.
+    pub half_open: u64,
+    /// New flows beyond its limit.
+    pub new_flows_beyond_limit: u64,
     /// In the order of the configuration.
     pub real_servers: Vec<RealServer>,
 }
@@ -159,6 +165,8 @@ impl VirtualService {
             packets: 0,
             bytes: 0,
             flows: 0,
+            half_open: 0,
+            new_flows_beyond_limit: 0,
             real_servers,
         }
     }

@@ -134,6 +134,8 @@ words! {
         Pending = "pending",
         /// TCP, after the handshake.
         Established = "established",
+        /// TCP, after FIN from the client alone, where the real server's packets are seen.
+        HalfClosed = "half-closed",
         /// TCP, after FIN or RST.
         Closing = "closing",
         /// UDP, after the client's second datagram.

@@ -256,6 +256,9 @@ impl Product {
                 flows: counters.flows,
                 connections: lb_common::datapath::Tables::connections(&self.tables, *id),
                 persistent_clients: u64::try_from(clients).expect("few"),
+                reply_packets: counters.reply_packets,
+                reply_bytes: counters.reply_bytes,
+                source_ports: [0; 2],
             };
             measured.insert(*id, measures);
         }

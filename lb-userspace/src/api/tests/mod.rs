@@ -14,12 +14,17 @@ mod waiting;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use lb_common::abi::{Address, Flow, FlowKey, Server as ServerEntry};
+use lb_core::config::model::FlowTimeouts;
+use lb_core::listing::{Listing, Named};
+use lb_core::tables::expiry::TickTimeouts;
 use lb_core::view::{
-    Check, Configuration, ConfirmReport, Connection, Connections, DoctorLine, Event, EventKind, Events, EventsQuery,
-    Examination, Finding, FindingCode, FlowState, HealthList, HealthState, OrderReport, OrderRequest, PersistenceList,
-    PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState,
-    Severity, Status, Transport,
+    Check, Configuration, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Event, EventKind, Events,
+    EventsQuery, Examination, Finding, FindingCode, HealthList, HealthState, OrderReport, OrderRequest,
+    PersistenceList, PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample,
+    ServerState, Severity, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -69,22 +74,39 @@ pub(crate) fn status() -> Status {
         virtual_services: vec![],
         counters: vec![],
         tables: vec![],
+        new_flows_beyond_limit: 0,
         problems: vec![],
     }
 }
 
-fn flows() -> impl Iterator<Item = Connection> {
-    (0u16..3).map(|number| Connection {
-        virtual_service: "two words & more".into(),
-        real_server: format!("w{number}"),
-        protocol: Transport::Tcp,
-        client: ([10, 0, 0, 1], 4000 + number).into(),
-        vip: ([10, 0, 9, 9], 80).into(),
-        state: FlowState::Established,
-        age_seconds: 9,
-        idle_seconds: u64::from(number),
-        expires_seconds: 60,
-    })
+/// Three flows of the tables, listed as the daemon lists them.
+fn connections(query: &ConnectionsQuery) -> Connections {
+    let second = Duration::from_secs(1);
+    let named = |number| (number, Named { name: format!("w{}", number - 1), entry: ServerEntry::default() });
+    let directory = lb_core::listing::Directory {
+        services: [(1, "two words & more".to_owned())].into(),
+        servers: (1..=3).map(named).collect(),
+        sources: std::collections::BTreeMap::new(),
+        timeouts: TickTimeouts::from(&FlowTimeouts { established: second * 60, ..FlowTimeouts::default() }, second),
+        tick: second,
+        now: 1009,
+    };
+    let mut listing = Listing::new(&directory, query);
+    for number in 0u16..3 {
+        let key = FlowKey {
+            client: Address::v4([10, 0, 0, 1]),
+            vip: Address::v4([10, 0, 9, 9]),
+            client_port: 4000 + number,
+            vip_port: 80,
+            protocol: 6,
+            ..FlowKey::default()
+        };
+        let (server, state) = (u32::from(number) + 1, lb_common::abi::FlowState::Established as u8);
+        let flow =
+            Flow { service: 1, server, state, created: 1000, last_seen: 1009 - u32::from(number), ..Flow::default() };
+        listing.see(&key, &flow);
+    }
+    listing.finish()
 }
 
 fn records() -> impl Iterator<Item = PersistenceRecord> {
@@ -263,7 +285,7 @@ async fn control(
                 holding.notify_one();
             }
             Request::Status { reply } => send(reply, status()),
-            Request::Connections { query, reply } => send(reply, query.select(flows())),
+            Request::Connections { query, reply } => send(reply, connections(&query)),
             Request::Persistence { query, reply } => send(reply, query.select(records())),
             Request::ClearPersistence { query, reply } => {
                 send(reply, records().filter(|record| query.matches(record)).count() as u64);
@@ -354,8 +376,5 @@ fn reload(outcome: Reload, request: ReloadRequest) -> Result<ReloadReport, Reloa
 
 /// The listings that the fixtures give for an empty query.
 fn everything() -> (Connections, PersistenceList) {
-    (
-        lb_core::view::ConnectionsQuery::default().select(flows()),
-        lb_core::view::PersistenceQuery::default().select(records()),
-    )
+    (connections(&ConnectionsQuery::default()), lb_core::view::PersistenceQuery::default().select(records()))
 }

@@ -1,6 +1,7 @@
 //! Listings of flows and persistence records, and what a reload or stop came to.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use lb_core::view::{ConfirmReport, Connections, PersistenceList, ReloadReport, ReloadResult, StopReport};
 
@@ -17,10 +18,18 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
         return "No connection matches.\n".to_owned();
     }
     let header = ["Virtual service", "Real server", "Protocol", "Client", "VIP", "State", "Age", "Idle", "Expires"];
-    let mut table = Table::new(&[Left, Left, Left, Left, Left, Left, Right, Right, Right]);
-    table.header(header.to_vec(), "");
+    let aligned = [Left, Left, Left, Left, Left, Left, Right, Right, Right];
+    // What the real server sees is a column where it differs from what the client sent.
+    let translated = list.connections.iter().any(|flow| flow.source.is_some() || flow.destination.is_some());
+    let mut columns: Vec<_> = header.into_iter().zip(aligned).collect();
+    if translated {
+        columns.splice(TRANSLATION..TRANSLATION, [("Source", Left), ("Destination", Left)]);
+    }
+    let (header, aligned): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let mut table = Table::new(&aligned);
+    table.header(header, "");
     for flow in &list.connections {
-        table.row(plain([
+        let mut cells = plain([
             flow.virtual_service.as_str(),
             &flow.real_server,
             flow.protocol.word(),
@@ -30,11 +39,20 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
             &age(flow.age_seconds),
             &age(flow.idle_seconds),
             &age(flow.expires_seconds),
-        ]));
+        ]);
+        if translated {
+            let text = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |it| it.to_string());
+            cells.splice(TRANSLATION..TRANSLATION, plain([&*text(flow.source), &*text(flow.destination)]));
+        }
+        table.row(cells);
     }
-    let cut = "narrow it with --service, --server, --client or --state, or raise --limit";
+    let cut = "narrow it with --client, --service, --server, --vip, --port, --state or other filters (`lbctl connections \
+               --help`), or raise --limit";
     table.render(width, colour) + &total("connection", list.shown, list.total, cut)
 }
+
+/// Where the columns of translated flows stand: after the VIP.
+const TRANSLATION: usize = 5;
 
 /// The persistence records for a terminal of `width` columns.
 #[must_use]

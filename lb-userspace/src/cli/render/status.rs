@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_core::view::{
     Administration, AdministrativeState, CounterAction, Interface, LinkState, RealServer, ServerState, ServiceState,
-    Status, VirtualService,
+    SourcePorts, Status, VirtualService,
 };
 
 use super::human::{age, count, cut_ports};
@@ -134,11 +134,21 @@ fn service_rows(table: &mut Table, service: &VirtualService, rates: Option<Rates
         None => String::new(),
     };
     let reason = service.reason.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
-    table.row_with_text(cells, &format!("{}{persistence}{reason}", service.scheduler), text_style);
+    let half_open = half_open(service);
+    table.row_with_text(cells, &format!("{}{persistence}{half_open}{reason}", service.scheduler), text_style);
     for server in &service.real_servers {
         server_row(table, service, server, rates, now);
     }
 }
+
+/// Said where it may be a flood of SYN: a few flows are always about to be answered.
+fn half_open(service: &VirtualService) -> String {
+    let many = service.half_open >= HALF_OPEN && service.half_open.saturating_mul(2) >= service.connections;
+    if many { format!(", {} half-open flows", count(service.half_open)) } else { String::new() }
+}
+
+/// Fewer half-open flows than this are no flood.
+const HALF_OPEN: u64 = 100;
 
 fn server_row(table: &mut Table, service: &VirtualService, server: &RealServer, rates: Option<Rates<'_>>, now: u64) {
     let (arrow, style) = match server.state {
@@ -188,8 +198,16 @@ fn reason(server: &RealServer, now: u64) -> String {
         parts.push("backup".to_owned());
     }
     parts.push(found.to_owned());
+    parts.extend(source_ports(server));
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
+}
+
+/// `source ports in use: 120 of 31,744 (TCP), 29,000 of 31,744 (UDP)`; only in l4-snat.
+fn source_ports(server: &RealServer) -> Option<String> {
+    let text = |ports: &SourcePorts| format!("{} of {} ({})", count(ports.in_use), count(ports.size), ports.protocol);
+    let ports: Vec<_> = server.source_ports.iter().map(text).collect();
+    (!ports.is_empty()).then(|| format!("source ports in use: {}", ports.join(", ")))
 }
 
 /// `drained by alice 3m 12s ago, 14 connections left; weight 50 by order`.

@@ -62,6 +62,7 @@ fn first_thing(status: &Status) -> Option<String> {
         name @ ("flows" | "pending_flows" | "persistence") => {
             format!("; raise node.limits.{name} in the configuration")
         }
+        "replies" => "; raise node.limits.translated_flows in the configuration".to_owned(),
         _ => String::new(),
     };
     Some(format!("the table of {} is at least {NEARLY_FULL_PERCENT} % full{remedy}.", table.name.replace('_', " ")))

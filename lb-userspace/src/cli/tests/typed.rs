@@ -29,6 +29,12 @@ fn what_is_not_understood_is_usage() {
         &["connections", "--state", "open"],
         &["connections", "--sort", "size"],
         &["connections", "--client", "somewhere"],
+        &["connections", "--vip", "10.0.0.0/33"],
+        &["connections", "--port", "0"],
+        &["connections", "--port", "65536"],
+        &["connections", "--protocol", "icmp"],
+        &["connections", "--min-age", "soon"],
+        &["connections", "--reverse", "yes"],
         &["persistence", "clear"],
         &["persistence", "clear", "--all", "--service", "web"],
         &["reload", "--force"],
@@ -52,6 +58,9 @@ fn options_are_found_in_each_place_they_are_looked_for() {
         &["status", "--socket", "/x"],
         &["status", "--watch"],
         &["status", "--watch", "5", "--json"],
+        &["connections", "--vip", "10.0.0.0/8", "--port", "443", "--protocol", "UDP", "--state", "half-closed"],
+        &["connections", "--min-age", "10m", "--max-age", "2h", "--min-idle", "90s", "--max-idle", "1h"],
+        &["connections", "--sort", "expires", "--reverse", "--limit", "1"],
         &["persistence", "--service", "web"],
         &["persistence", "list", "--service", "web", "--client", "10.0.0.0/8"],
         &["persistence", "clear", "--service", "web", "--client", "2001:db8::/32"],
@@ -90,6 +99,17 @@ async fn listings_take_their_filters_to_the_daemon() {
     assert!(out.contains("10.0.0.1:4001") && out.ends_with("\n1 connection.\n"), "{out}");
     let (_, out, _) = lbctl(&daemon.socket, &["connections", "--state", "closing"]).await;
     assert_eq!(out, "No connection matches.\n");
+    let asked = ["connections", "--json", "--max-idle", "1500ms", "--protocol", "tcp", "--vip", "10.0.9.9"];
+    let (_, out, _) =
+        lbctl(&daemon.socket, &[&asked[..], &["--port", "80", "--sort", "idle", "--reverse"]].concat()).await;
+    let json: Connections = serde_json::from_str(&out).unwrap();
+    let idles: Vec<u64> = json.connections.iter().map(|flow| flow.idle_seconds).collect();
+    assert_eq!((json.total, idles), (2, vec![1, 0]));
+    let (exit, _, err) = lbctl(&daemon.socket, &["connections", "--min-age", "2m", "--max-age", "1m"]).await;
+    assert_eq!(
+        (exit, err.as_str()),
+        (Exit::Failed, "error: min_age 120 is above max_age 60, so no flow could match\n")
+    );
     let (_, out, _) = lbctl(&daemon.socket, &["connections", "--json", "--limit", "2"]).await;
     let json: Connections = serde_json::from_str(&out).unwrap();
     assert_eq!((json.total, json.shown), (3, 2));

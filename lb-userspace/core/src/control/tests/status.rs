@@ -10,7 +10,16 @@ use crate::view::{self, NextHop, ServiceState};
 fn a_service_with_everything_up_is_described_in_full() {
     let mut site = Site::new(TWO);
     site.run(Duration::from_secs(8));
-    let measures = ServerMeasures { packets: 10, bytes: 1000, flows: 3, connections: 2, persistent_clients: 1 };
+    let measures = ServerMeasures {
+        packets: 10,
+        bytes: 1000,
+        flows: 3,
+        connections: 2,
+        persistent_clients: 1,
+        reply_packets: 9,
+        reply_bytes: 900,
+        source_ports: [5, 6],
+    };
     let measured = Measured::from([(site.id("syslog", "a"), measures), (site.id("syslog", "d"), measures)]);
 
     let services = site.control.status(&measured, site.now);
@@ -23,6 +32,8 @@ fn a_service_with_everything_up_is_described_in_full() {
     let d = &syslog.real_servers[1];
     assert_eq!((&d.name[..], d.address, d.port, d.weight), ("d", ip("10.0.0.4"), None, 50));
     assert_eq!((d.connections, d.packets, d.bytes, d.flows, d.persistent_clients), (2, 10, 1000, 3, 1));
+    assert_eq!((d.reply_packets, d.reply_bytes), (9, 900));
+    assert_eq!(d.source_ports, [], "l4-dr has none");
     assert_eq!((d.state, &d.reason[..]), (view::ServerState::Up, "10.0.0.4:22 answered in 1 ms"));
     assert!((9..=10).contains(&d.since_seconds), "{}", d.since_seconds);
     let hop = NextHop { device: "eth0".to_owned(), mac: "06:00:0a:00:00:04".to_owned(), gateway: None };

@@ -27,6 +27,13 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "lb_machine_new_flows_beyond_limit_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "New flows within the limit of their service and beyond `node.limits.new_flows_per_second`.",
+        samples: |source, samples| samples.add(&[], source.status.new_flows_beyond_limit),
+    },
+    Family {
         name: "lb_table_entries",
         kind: Kind::Gauge,
         labels: &["table"],

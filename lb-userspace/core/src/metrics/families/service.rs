@@ -84,4 +84,26 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         },
     },
+    Family {
+        name: "lb_service_half_open_flows",
+        kind: Kind::Gauge,
+        labels: &["service"],
+        help: "Flows whose client has sent one packet, as the last sweep found them; many in a flood of SYN.",
+        samples: |source, samples| {
+            for service in &source.services {
+                samples.add(&[&service.name], service.half_open);
+            }
+        },
+    },
+    Family {
+        name: "lb_new_flows_beyond_limit_total",
+        kind: Kind::Counter,
+        labels: &["service"],
+        help: "New flows beyond the limit of the service: forwarded without a record, refused in l4-nat and l4-snat.",
+        samples: |source, samples| {
+            for service in &source.services {
+                samples.add(&[&service.name], service.new_flows_beyond_limit);
+            }
+        },
+    },
 ];

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::view::{
     Check, Configuration, Counter, CounterAction, HealthList, Interface, Method, Mode, Protocol, RealServer, Sample,
-    Scheduler, Status, Table, VirtualService, XdpAttachment,
+    Scheduler, SourcePorts, Status, Table, Transport, VirtualService, XdpAttachment,
 };
 
 /// What [`crate::metrics::render`] takes.
@@ -27,10 +27,17 @@ pub(super) fn site() -> Site {
         bytes: 30_000,
         flows: 30,
         persistent_clients: 5,
+        reply_packets: 40,
+        reply_bytes: 40_000,
+        source_ports: vec![
+            SourcePorts { protocol: Transport::Tcp, in_use: 12, size: 31_744 },
+            SourcePorts { protocol: Transport::Udp, in_use: 31_744, size: 31_744 },
+        ],
         ..server("HT1", "192.168.94.115", None)
     };
     let ht2 = RealServer { state: ServerState::Down, ..server("HT2", "192.168.94.116", None) };
     media.real_servers = vec![ht1, ht2];
+    (media.half_open, media.new_flows_beyond_limit) = (4, 90);
     (media.connections, media.packets, media.bytes, media.flows) = (7, 1_000, 64_000, 70);
     let failing = Check {
         state: HealthState::Down,
@@ -58,6 +65,7 @@ pub(super) fn site() -> Site {
             virtual_services: vec![media],
             counters: counters(),
             tables: vec![Table { name: "flows".to_owned(), entries: 7, capacity: 1_000_000 }],
+            new_flows_beyond_limit: 33,
             problems: vec!["interface eth1 is gone".to_owned()],
         },
         health: HealthList {
@@ -122,6 +130,8 @@ pub(super) fn service(name: &str, address: &str) -> VirtualService {
         packets: 0,
         bytes: 0,
         flows: 0,
+        half_open: 0,
+        new_flows_beyond_limit: 0,
         real_servers: vec![],
     }
 }
@@ -137,6 +147,9 @@ pub(super) fn server(name: &str, address: &str, port: Option<u16>) -> RealServer
         packets: 0,
         bytes: 0,
         flows: 0,
+        reply_packets: 0,
+        reply_bytes: 0,
+        source_ports: vec![],
         state: ServerState::Up,
         reason: String::new(),
         since_seconds: 0,

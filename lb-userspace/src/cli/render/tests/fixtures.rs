@@ -21,6 +21,9 @@ pub(in crate::cli) fn server(
         packets: 50_000,
         bytes: 5_000_000,
         flows: 4_000,
+        reply_packets: 0,
+        reply_bytes: 0,
+        source_ports: vec![],
         state,
         reason: reason.into(),
         since_seconds: 192,
@@ -49,6 +52,8 @@ pub(in crate::cli) fn service(name: &str, address: &str, ports: &str, real_serve
         packets: 100_000,
         bytes: 10_000_000,
         flows: 8_000,
+        half_open: 60,
+        new_flows_beyond_limit: 0,
         real_servers,
     }
 }
@@ -101,6 +106,7 @@ pub(in crate::cli) fn good_day() -> Status {
             Table { name: "flows".into(), entries: 3_612, capacity: 1_048_576 },
             Table { name: "persistence".into(), entries: 80, capacity: 262_144 },
         ],
+        new_flows_beyond_limit: 0,
         problems: vec![],
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    Connection, Connections, ConnectionsQuery, FlowState, HealthList, HealthState, LinkState, PersistenceList,
-    PersistenceQuery, PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, Status, StopReport,
+    Connection, Connections, FlowState, HealthList, HealthState, LinkState, Mode, PersistenceList, PersistenceQuery,
+    PersistenceRecord, ReloadReport, ReloadResult, Sample, ServerState, Severity, SourcePorts, Status, StopReport,
     Transport, service_state,
 };
 
@@ -95,6 +95,31 @@ fn the_hint_names_the_cause_before_its_effects() {
 }
 
 #[test]
+fn rows_show_half_open_flows_in_a_flood_and_source_ports_of_snat() {
+    let mut status = good_day();
+    let gateway = &mut status.virtual_services[1];
+    (gateway.mode, gateway.half_open) = (Mode::Snat, 99);
+    let ports = |protocol, in_use| SourcePorts { protocol, in_use, size: 31_744 };
+    gateway.real_servers[0].source_ports = vec![ports(Transport::Tcp, 120), ports(Transport::Udp, 29_000)];
+    let page = |status: &Status| render::status(status, NOW, usize::MAX, false);
+    let text = page(&status);
+    let row = "answers ping; source ports in use: 120 of 31,744 (TCP), 29,000 of 31,744 (UDP)\n";
+    assert!(text.contains(row), "{text}");
+    assert!(!text.contains("half-open"), "a few are always there: {text}");
+
+    status.virtual_services[1].half_open = 1_500;
+    let text = page(&status);
+    assert!(text.contains("weighted-least-connection, 1,500 half-open flows\n"), "{text}");
+    status.virtual_services[1].connections = 3_001;
+    assert!(!page(&status).contains("half-open"), "most of its flows are answered");
+
+    status.tables[0].name = "replies".into();
+    status.tables[0].entries = 1_000_000;
+    let text = page(&status);
+    assert!(text.ends_with("raise node.limits.translated_flows in the configuration.\n"), "{text}");
+}
+
+#[test]
 fn a_machine_without_services_says_so() {
     let mut status = good_day();
     status.virtual_services.clear();
@@ -156,24 +181,41 @@ fn columns_are_aligned_by_display_width() {
     expect("wide_names.txt", &render::status(&status, NOW, 160, false));
 }
 
-#[test]
-fn connections_are_a_table_with_a_total() {
-    let flows = (0u16..4).map(|number| Connection {
+fn flow(number: u16) -> Connection {
+    Connection {
         virtual_service: "Harmonic_Traffic".into(),
         real_server: format!("HT{}", number % 2 + 1),
         protocol: if number == 3 { Transport::Udp } else { Transport::Tcp },
         client: ([192, 168, 94, 20], 50_000 + number).into(),
         vip: ([192, 168, 94, 110], 554).into(),
+        source: None,
+        destination: None,
         state: if number == 3 { FlowState::Udp } else { FlowState::Established },
         age_seconds: 4_000 * u64::from(number),
         idle_seconds: u64::from(number),
         expires_seconds: 7_200 - u64::from(number),
-    });
-    let query = ConnectionsQuery { limit: 3, ..ConnectionsQuery::default() };
-    expect("connections_cut.txt", &render::connections(&query.select(flows.clone()), 160, false));
-    let all = ConnectionsQuery::default().select(flows);
+    }
+}
+
+#[test]
+fn connections_are_a_table_with_a_total() {
+    let first = Connections { connections: (0..3).map(flow).collect(), total: 1_000_000, shown: 3 };
+    expect("connections_cut.txt", &render::connections(&first, 160, false));
+    let all = Connections { connections: (0..4).map(flow).collect(), total: 4, shown: 4 };
     assert!(render::connections(&all, 160, false).ends_with("\n\n4 connections.\n"));
     assert_eq!(render::connections(&Connections::default(), 160, false), "No connection matches.\n");
+}
+
+#[test]
+fn translated_flows_show_what_their_real_server_sees() {
+    let translated = Connection {
+        source: Some(([192, 168, 110, 1], 1024).into()),
+        destination: Some(([192, 168, 110, 70], 8080).into()),
+        state: FlowState::HalfClosed,
+        ..flow(1)
+    };
+    let list = Connections { connections: vec![flow(0), translated], total: 2, shown: 2 };
+    expect("connections_translated.txt", &render::connections(&list, 200, false));
 }
 
 #[test]
