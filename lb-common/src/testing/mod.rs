@@ -3,10 +3,12 @@
 
 mod builder;
 mod packet;
+mod reader;
 mod scenario;
 mod tables;
 
 pub use builder::{PacketBuilder, checksum};
 pub use packet::MemPacket;
+pub use reader::{Seen, SeenPacket};
 pub use scenario::{DEVICE, OTHER_DEVICE, Scenario};
 pub use tables::MemTables;
