@@ -21,6 +21,7 @@ use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, program};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
+pub mod balancer;
 pub mod frames;
 pub mod live;
 pub mod peers;
