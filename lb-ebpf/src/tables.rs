@@ -15,12 +15,10 @@ use lb_common::abi::{
     Address, Admission, DEFAULT_FLOWS, DEFAULT_PENDING_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_TRANSLATED_FLOWS, Flow,
     FlowKey, Fragment, FragmentKey, MAX_FRAGMENTS, MAX_NEW_CLIENTS, MAX_POOLS, MAX_REASONS, MAX_SERVERS,
     MAX_SERVICE_PORTS, MAX_SERVICES, MAX_SOURCES, NO_SERVER, Opened, PLACES_PER_WORD, PORT_WORDS, Persistence,
-    PersistenceKey, PortRanges, PortRangesKey, Reply, SCHEDULE_PLACES, Server, ServerCounters,
-    ServerId, Service, ServiceId, ServicePortKey, Settings, Ticks, VIP_FILTER_WORDS, VerdictCounters, server_in_word,
+    PersistenceKey, PortRanges, PortRangesKey, Reply, SCHEDULE_PLACES, Server, ServerCounters, ServerId, Service,
+    ServiceId, ServicePortKey, Settings, Ticks, VIP_FILTER_WORDS, VerdictCounters, server_in_word,
 };
-use lb_common::datapath::{
-    Binding, Entry, Full, Job, Next, Packet, Reason, Refusal, Tables, Tags, Verdict,
-};
+use lb_common::datapath::{Binding, Entry, Full, Job, Next, Packet, Reason, Refusal, Tables, Tags, Verdict};
 
 use crate::functions;
 

@@ -1,6 +1,8 @@
 //! The datapath over tables in memory: what becomes of a frame, what the frame becomes, and what
 //! is remembered. Facts of one frame are rows; what takes several frames is a claim with a name.
 
+mod bind;
+mod conversation;
 mod counters;
 mod explain;
 mod flood;
@@ -10,8 +12,11 @@ mod icmp;
 mod parse;
 mod persistence;
 mod properties;
+mod refusal;
+mod reply;
 mod rewrite;
 mod schedule;
+mod translate;
 mod truncation;
 
 use std::net::IpAddr;

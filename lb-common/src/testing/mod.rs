@@ -4,11 +4,13 @@
 mod builder;
 mod explain;
 mod packet;
+mod reader;
 mod scenario;
 mod tables;
 
 pub use builder::{PacketBuilder, checksum};
 pub use explain::explain;
 pub use packet::MemPacket;
+pub use reader::{Seen, SeenPacket};
 pub use scenario::{DEVICE, OTHER_DEVICE, Scenario};
 pub use tables::MemTables;

@@ -22,9 +22,24 @@ static PENDING: LruHashMap<FlowKey, Flow, { 1 << 17 }> = LruHashMap::new();
 #[btf_map(name = "next")]
 static NEXT: ProgramArray<1> = ProgramArray::new();
 
-/// How many clients `vary` plays, less one: a power of two less one; and the turn.
+/// What `vary` plays.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Turns {
+    /// How many clients, less one: a power of two less one.
+    mask: u64,
+    /// Frames made.
+    turn: u64,
+    /// How each frame begins: a program that translates leaves another one behind.
+    head: [u64; HEAD / 8],
+}
+
+/// The turns that `vary` takes.
 #[btf_map(name = "clients")]
-static CLIENTS: Array<[u64; 2], 1> = Array::new();
+static CLIENTS: Array<Turns, 1> = Array::new();
+
+/// Bytes of a frame that `vary` writes anew: as far as the ports, and a few more.
+const HEAD: usize = 40;
 
 /// What `play` sends, and where.
 #[repr(C)]
@@ -149,13 +164,22 @@ pub fn bare_insert(ctx: XdpContext) -> u32 {
 /// Gives the frame another client than last time, in an order that no cache likes, and hands it on.
 #[xdp]
 pub fn vary(ctx: XdpContext) -> u32 {
-    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
-    let Some(clients) = CLIENTS.get_ptr_mut(0) else { return XDP_ABORTED };
+    let start = ctx.data();
+    if start + HEAD > ctx.data_end() {
+        return XDP_ABORTED;
+    }
+    let Some(turns) = CLIENTS.get_ptr_mut(0) else { return XDP_ABORTED };
     // SAFETY: an element of an array map; one CPU runs the bench.
-    let [mask, turn] = unsafe { &mut *clients };
-    *turn += 1;
+    let turns = unsafe { &mut *turns };
+    for (i, words) in turns.head.iter().enumerate() {
+        // SAFETY: the comparison above proved that HEAD bytes are there; a test run's frames begin at a
+        // multiple of eight.
+        unsafe { (start as *mut u64).add(i).write(*words) };
+    }
+    let frame = start as *mut u16;
+    turns.turn += 1;
     // An odd factor permutes the numbers below a power of two.
-    let client = turn.wrapping_mul(0x9e37_79b1) & *mask;
+    let client = turns.turn.wrapping_mul(0x9e37_79b1) & turns.mask;
     set_half(frame, 26, 10 | (client >> 8 & 0xff00) as u16);
     set_half(frame, 28, client as u16);
     set_half(frame, 34, (0x4000 | (client >> 4 & 0x3fff) as u16).to_be());

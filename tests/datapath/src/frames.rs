@@ -3,11 +3,21 @@
 
 use std::net::IpAddr;
 
-use lb_common::testing::PacketBuilder;
+use lb_common::testing::{PacketBuilder, Seen, SeenPacket};
 use lb_common::wire::{ethernet, icmp, ipv6, protocol, tcp};
 
 /// The VIPs of the frames.
-pub const VIPS: [&str; 4] = ["192.168.94.110", "172.26.11.70", "fd00:94::110", "192.168.94.111"];
+pub const VIPS: [&str; 9] = [
+    "192.168.94.110",
+    "172.26.11.70",
+    "fd00:94::110",
+    "192.168.94.111",
+    "192.168.94.112",
+    "192.168.94.113",
+    "192.168.94.114",
+    "fd00:94::112",
+    "fd00:94::113",
+];
 
 /// A VIP as an IPv6 destination that only looks like it (RFC 4291 §2.5.5.2).
 const MAPPED: &str = "::ffff:192.168.94.110";
@@ -51,7 +61,8 @@ impl Dice {
 pub fn frame(dice: &mut Dice) -> Vec<u8> {
     let vip = if dice.below(40) == 0 { MAPPED } else { dice.pick(&VIPS) };
     let vip: IpAddr = vip.parse().expect("a literal address");
-    let client = client(dice, vip.is_ipv4());
+    // A LAND attack comes from the VIP itself.
+    let client = if dice.below(400) == 0 { vip } else { client(dice, vip.is_ipv4()) };
     let ports =
         (dice.port(&[40_000, 40_001, 40_002, 40_003]), dice.port(&[104, 1935, 554, 50_000, 50_001, 65_535, 443]));
     let payload = vec![0xa5; 1 + dice.below(64)];
@@ -67,7 +78,61 @@ pub fn frame(dice: &mut Dice) -> Vec<u8> {
         _ => PacketBuilder::new(client, vip, dice.pick(&[47, 50, 132, 89]), payload),
     };
     let frame = disguised(dice, builder, vip.is_ipv4());
+    let frame = addressed(dice, frame);
     if dice.below(3) == 0 { mutated(dice, frame) } else { frame }
+}
+
+/// What comes back when `frame` has left: an answer of whoever got it, or a router's error about it. `None`
+/// when the frame has no ports.
+#[must_use]
+pub fn answer(dice: &mut Dice, frame: &[u8]) -> Option<Vec<u8>> {
+    let packet = Seen::read(frame)?.packet;
+    if !matches!(packet.protocol, protocol::TCP | protocol::UDP) || packet.offset != 0 || packet.body.len() < 8 {
+        return None;
+    }
+    let (from, to) = packet.ends();
+    let is_v4 = from.0.is_ipv4();
+    let builder = if dice.below(6) == 0 {
+        error_about(dice, frame, &packet)
+    } else if packet.protocol == protocol::TCP {
+        let flags = dice.pick(&[tcp::SYN | tcp::ACK, tcp::ACK, tcp::ACK, tcp::ACK, tcp::ACK | tcp::FIN, tcp::RST]);
+        PacketBuilder::tcp(to, from, flags, &vec![0x5a; dice.below(64)])
+    } else {
+        PacketBuilder::udp(to, from, &vec![0x5a; dice.below(64)])
+    };
+    let frame = disguised(dice, builder, is_v4);
+    let frame = addressed(dice, frame);
+    Some(if dice.below(6) == 0 { mutated(dice, frame) } else { frame })
+}
+
+/// An error that quotes the packet of a frame, or its begin.
+fn error_about(dice: &mut Dice, frame: &[u8], packet: &SeenPacket) -> PacketBuilder {
+    let headers = if packet.source.is_ipv4() { 20 } else { 40 };
+    let network = frame.len() - headers - packet.extras.len() - packet.body.len();
+    // Behind a tag or a fragment header, or before padding, this is nonsense: as it may come.
+    let quoted = &frame[network.min(frame.len())..];
+    let quoted = &quoted[..quoted.len().min(headers + 4 + dice.below(60))];
+    let router = client(dice, packet.source.is_ipv4());
+    let (kind, code) = if packet.source.is_ipv4() {
+        dice.pick(&[(icmp::UNREACHABLE, 4), (icmp::UNREACHABLE, 3), (icmp::TIME_EXCEEDED, 0)])
+    } else {
+        dice.pick(&[(2, 0), (1, 4), (3, 0)])
+    };
+    PacketBuilder::icmp(router, packet.source, kind, code, 1280, quoted)
+}
+
+/// Another sender, a group for a receiver, the last hop.
+fn addressed(dice: &mut Dice, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[11] = dice.pick(&[2, 2, 2, 3, 4]);
+    match dice.below(80) {
+        0 => frame[0] |= 1,
+        1 => {
+            let hop_limit = ethernet::HEADER + if frame[ethernet::HEADER] >> 4 == 4 { 8 } else { 7 };
+            frame[hop_limit] = 1;
+        }
+        _ => {}
+    }
+    frame
 }
 
 fn client(dice: &mut Dice, v4: bool) -> IpAddr {

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
-    Explanation, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters,
-    Service, ServicePortKey, Settings, Ticks, TraceFilter, VerdictCounters,
+    Address, Explanation, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server,
+    ServerCounters, Service, ServicePortKey, Settings, Ticks, TraceFilter, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
@@ -21,6 +21,7 @@ use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, Trace, pro
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
+pub mod balancer;
 pub mod frames;
 pub mod live;
 pub mod peers;
@@ -29,6 +30,8 @@ pub mod peers;
 pub struct Rig {
     program: Program,
     clock: Clock,
+    /// Bits of the daemon's clock below a tick of this one.
+    slower: u8,
     pins: PathBuf,
     options: Options,
 }
@@ -48,14 +51,22 @@ impl Rig {
     /// # Errors
     /// Without root, or when the kernel refuses the program.
     pub fn load(name: &str, limits: Limits) -> Result<Self> {
+        Self::load_slow(name, limits, 0)
+    }
+
+    /// The same with ticks that are longer by so many powers of two.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_slow(name: &str, limits: Limits, slower: u8) -> Result<Self> {
         ensure!(Uid::effective().is_root(), "this needs root: it loads a program into the kernel");
         pin_to_one_cpu()?;
         remove_orphans();
         let pins = PathBuf::from(format!("{PREFIX}{name}-{}", std::process::id()));
         let clock = Clock::start()?;
-        let options = Options { pins: pins.clone(), limits, tick_shift: clock.shift(), log_verdicts: false };
+        let options = Options { pins: pins.clone(), limits, tick_shift: clock.shift() + slower, log_verdicts: false };
         let program = Program::load(&options)?;
-        Ok(Self { program, clock, pins, options })
+        Ok(Self { program, clock, slower, pins, options })
     }
 
     /// The traced program over the same tables, attached to nothing, and what it tells of.
@@ -117,6 +128,8 @@ impl Rig {
         fill(&self.table::<ServicePortKey, u32>("service_ports")?, tables.service_ports.iter())?;
         fill(&self.table::<PortRangesKey, PortRanges>("port_ranges")?, tables.port_ranges.iter())?;
         fill(&self.table::<u32, u64>("closed")?, tables.closed.iter())?;
+        fill(&self.table::<u32, u64>("reply_filter")?, tables.reply_filter.iter())?;
+        fill(&self.table::<u32, Address>("sources")?, tables.sources.iter())?;
         fill(&self.table::<u32, u64>("vip_filter")?, tables.vip_filter.iter())
     }
 
@@ -125,7 +138,19 @@ impl Rig {
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn now(&mut self) -> Result<Ticks> {
-        Ok(self.clock.now()?)
+        Ok(self.clock.now()? >> self.slower)
+    }
+
+    /// Now, once enough of the tick is left that nothing that follows at once falls into the next one.
+    ///
+    /// # Errors
+    /// As [`Self::now`].
+    pub fn steady_now(&mut self) -> Result<Ticks> {
+        let last = (1 << self.slower) - 1;
+        while self.clock.now()? & last == last {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.now()
     }
 
     /// Runs the program over one frame.

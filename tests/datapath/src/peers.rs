@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use lb_common::abi::{Address, Flow, FlowKey, FlowState, ServerId, ServiceId};
 use lb_common::wire::protocol;
 use lb_userspace::dataplane::Table;
@@ -15,6 +15,9 @@ use crate::time;
 
 /// The VIP of the bench.
 pub const VIP: [u8; 4] = [192, 168, 94, 110];
+
+/// How much of a frame `vary` writes anew.
+const HEAD: usize = 40;
 
 /// Entries of the large tables.
 pub const MILLION: u32 = 1 << 20;
@@ -70,7 +73,8 @@ impl Peers {
 pub struct Clients {
     object: Ebpf,
     next: ProgramArray<MapData>,
-    clients: Array<MapData, [u64; 2]>,
+    /// `mask`, `turn`, and `head`: see `Turns` of the object.
+    clients: Array<MapData, [u64; 2 + HEAD / 8]>,
 }
 
 impl Clients {
@@ -93,9 +97,48 @@ impl Clients {
     /// # Errors
     /// When the kernel refuses the frame.
     pub fn play(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, first: u64, count: u32) -> Result<Duration> {
-        self.next.set(0, target, 0)?;
-        self.clients.set(0, [clients - 1, first], 0)?;
+        self.aim(target)?;
+        self.take_turns(frame, clients, first, count)
+    }
+
+    /// Gives further frames to this program. Takes the kernel a while.
+    ///
+    /// # Errors
+    /// Never with a loaded program.
+    pub fn aim(&mut self, target: &ProgramFd) -> Result<()> {
+        Ok(self.next.set(0, target, 0)?)
+    }
+
+    /// As [`Self::play`], with the program aimed at.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn take_turns(&mut self, frame: &[u8], clients: u64, first: u64, count: u32) -> Result<Duration> {
+        self.begin(frame, clients, first)?;
         time(program(&mut self.object, "vary")?, frame, count)
+    }
+
+    /// Gives the program aimed at the frame of one turn; the frame that leaves it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame, or the program does not send it.
+    pub fn take_turn(&mut self, frame: &[u8], clients: u64, turn: u64) -> Result<Vec<u8>> {
+        self.begin(frame, clients, turn)?;
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = program(&mut self.object, "vary")?.test_run(options).context("sending a client's frame")?;
+        anyhow::ensure!(matches!(result.return_value, 3 | 4), "XDP action {}", result.return_value);
+        out.truncate(result.data_size_out as usize);
+        Ok(out)
+    }
+
+    fn begin(&mut self, frame: &[u8], clients: u64, first: u64) -> Result<()> {
+        let head = frame.get(..HEAD).context("a frame with ports is longer")?.as_chunks::<8>().0;
+        let mut turns = [clients - 1, first, 0, 0, 0, 0, 0];
+        for (word, bytes) in turns[2..].iter_mut().zip(head) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        Ok(self.clients.set(0, turns, 0)?)
     }
 
     /// Goes on from the last turn. The time includes making the frame: the floor measured the same

@@ -2,33 +2,17 @@
 //! memory of the tables, the servers' connection counts. The loaded program, over tables that the
 //! control plane wrote and the sweep cleans.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use lb_common::abi::{Flow, FlowKey, ServerId};
+use anyhow::{Context, Result};
+use lb_common::abi::FlowKey;
 use lb_common::datapath::Reason;
-use lb_common::testing::{DEVICE, PacketBuilder};
-use lb_common::wire::{protocol, tcp};
-use lb_core::config::model::{Config, Limits};
-use lb_core::config::{self, Source};
-use lb_core::control::{Action, Control, Past};
-use lb_core::neighbour::{self, Link, NeighbourState, RouteAnswer};
-use lb_datapath_tests::Rig;
-use lb_datapath_tests::peers::{Clients, VIP};
-use lb_userspace::dataplane::Tables;
+use lb_common::wire::protocol;
+use lb_core::config::model::Limits;
+use lb_datapath_tests::balancer::{Balancer, MILLION, TICK, WINDOW, datagram, syn};
 
 /// Flows that must survive, each the work of two packets.
 const ESTABLISHED: u32 = 10_000;
-
-/// Clients of a flood; a power of two, as `Clients` plays them.
-const MILLION: u32 = 1 << 20;
-
-/// Clients that are opened before the first of them sends again: much less than are kept pending.
-const WINDOW: u32 = 1 << 15;
-
-const TICK: Duration = Duration::from_secs(1);
 
 const UNLIMITED: Limits = Limits {
     flows: 1 << 20,
@@ -56,166 +40,10 @@ virtual_services:
       - {name: four, address: 192.168.94.118}
 ";
 
-/// A balancer as the daemon sets it up, and what it was sent.
-struct Balancer {
-    rig: Rig,
-    tables: Tables,
-    control: Control,
-    clients: Clients,
-    sent: u64,
-}
-
-impl Balancer {
-    fn start(name: &str, limits: Limits) -> Result<Self> {
-        let rig = Rig::load(name, limits)?;
-        let tables = rig.tables()?;
-        let mut control = control(limits)?;
-        for operation in control.plan()? {
-            tables.write(&operation)?;
-            control.applied(&operation);
-        }
-        control.settled();
-        Ok(Self { rig, tables, control, clients: Clients::load()?, sent: 0 })
-    }
-
-    /// Sends one frame; the MAC address that it leaves with.
-    fn send(&mut self, frame: &[u8]) -> Result<[u8; 6]> {
-        self.sent += 1;
-        let outcome = self.rig.run(frame)?;
-        match outcome.action {
-            3 | 4 => Ok(outcome.frame[..6].try_into()?),
-            other => bail!("a frame was not forwarded: XDP action {other}"),
-        }
-    }
-
-    /// Opens the flows that must survive; their further packets, with the server of each.
-    fn establish(&mut self) -> Result<Vec<(Vec<u8>, [u8; 6])>> {
-        (0..ESTABLISHED).map(|client| self.open(client)).collect()
-    }
-
-    fn open(&mut self, client: u32) -> Result<(Vec<u8>, [u8; 6])> {
-        let server = self.send(&segment(client, tcp::SYN))?;
-        let further = segment(client, tcp::ACK);
-        assert_eq!(self.send(&further)?, server, "a client's second packet goes elsewhere");
-        Ok((further, server))
-    }
-
-    /// One frame of each of `count` clients that differ, the same for the same turns.
-    fn flood(&mut self, frame: &[u8], first: u32, count: u32) -> Result<Duration> {
-        self.sent += u64::from(count);
-        let program = self.rig.xdp()?.fd()?.try_clone()?;
-        self.clients.play(&program, frame, MILLION.into(), first.into(), count)
-    }
-
-    /// Two datagrams of each of `count` clients.
-    fn converse(&mut self, count: u32) -> Result<()> {
-        for first in (0..count).step_by(WINDOW as usize) {
-            for _ in 0..2 {
-                self.flood(&datagram(), first, WINDOW.min(count - first))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Frames by verdict. All that were sent have one.
-    fn verdicts(&self) -> Result<BTreeMap<&'static str, u64>> {
-        let all: BTreeMap<_, _> = self.rig.verdicts()?.into_iter().map(|(reason, n)| (reason.name(), n)).collect();
-        assert_eq!(all.values().sum::<u64>(), self.sent, "frames without a verdict: {all:?}");
-        Ok(all)
-    }
-
-    fn count(&self, reason: Reason) -> Result<u64> {
-        Ok(self.verdicts()?[reason.name()])
-    }
-
-    /// The flow table, without times.
-    fn flows(&self) -> Result<BTreeMap<FlowKey, (ServerId, u32, u8)>> {
-        let timeless = |(key, flow): (FlowKey, Flow)| (key, (flow.server, flow.generation, flow.state));
-        Ok(self.rig.flows()?.into_iter().map(timeless).collect())
-    }
-
-    fn pending(&self) -> Result<Vec<(FlowKey, Flow)>> {
-        self.rig.entries("pending_flows")
-    }
-
-    fn servers(&self) -> Vec<ServerId> {
-        self.control.roster().servers().collect()
-    }
-
-    /// Connections by server, as the scheduler sees them.
-    fn connections(&self) -> Result<BTreeMap<ServerId, u64>> {
-        self.servers().into_iter().map(|server| Ok((server, self.tables.connections(server)?))).collect()
-    }
-
-    /// Flows in the tables by server, counted one by one.
-    fn recount(&self) -> Result<BTreeMap<ServerId, u64>> {
-        let mut live: BTreeMap<_, _> = self.servers().into_iter().map(|server| (server, 0)).collect();
-        self.tables.for_each_flow(|_, flow| *live.entry(flow.server).or_default() += 1)?;
-        Ok(live)
-    }
-
-    /// Every established flow is there and goes where it went.
-    fn still_served(&mut self, established: &[(Vec<u8>, [u8; 6])]) -> Result<()> {
-        let before = self.count(Reason::Established)?;
-        for (frame, server) in established {
-            assert_eq!(&self.send(frame)?, server, "an established flow was moved");
-        }
-        assert_eq!(self.count(Reason::Established)? - before, established.len() as u64);
-        Ok(())
-    }
-}
-
-/// The control plane, told by this kernel's stand-in where the servers are.
-fn control(limits: Limits) -> Result<Control> {
-    let source = Source { path: "lb.yaml".to_owned(), text: CONFIGURATION.to_owned() };
-    let loaded = config::load(&[source], &|_| None).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let node = lb_core::config::model::Node { limits, ..loaded.config.node };
-    let config = Config { node, ..loaded.config };
-    let now = Instant::now();
-    let mut control = Control::new(config, Past::default(), TICK, 7, now)?;
-    let link = Link { ifindex: DEVICE, device: "eth0".to_owned(), mac: Some([2, 0, 0, 0, 0, 1]), up: true, vlan: None };
-    control.neighbour(neighbour::Input::Resync(vec![link]), now);
-    while let Some(action) = control.poll_action() {
-        let Action::Ask(question) = action else { continue };
-        answer(&mut control, &question, now);
-    }
-    Ok(control)
-}
-
-fn answer(control: &mut Control, question: &neighbour::Action, now: Instant) {
-    let input = match *question {
-        neighbour::Action::AskRoute(destination) => {
-            let route = RouteAnswer { ifindex: DEVICE, gateway: None, source: None };
-            neighbour::Input::Route { destination, result: Ok(route) }
-        }
-        neighbour::Action::AskNeighbour { ifindex, address: IpAddr::V4(address) } => {
-            let mac = Some([6, 0, 0, 0, 0, address.octets()[3]]);
-            let (address, state) = (address.into(), NeighbourState::Reachable);
-            neighbour::Input::Neighbour { ifindex, address, mac, state }
-        }
-        _ => return,
-    };
-    control.neighbour(input, now);
-}
-
-/// A packet of one of the established clients, who are not among those of a flood.
-fn segment(client: u32, flags: u8) -> Vec<u8> {
-    let [_, _, high, low] = client.to_be_bytes();
-    PacketBuilder::tcp(([172, 20, high, low].into(), 30_000), (VIP.into(), 80), flags, &[0; 6]).build()
-}
-
-fn syn() -> Vec<u8> {
-    PacketBuilder::tcp(([10, 0, 0, 1].into(), 40_000), (VIP.into(), 80), tcp::SYN, &[]).build()
-}
-
-fn datagram() -> Vec<u8> {
-    PacketBuilder::udp(([10, 0, 0, 1].into(), 40_000), (VIP.into(), 80), &[0; 18]).build()
-}
-
 #[test]
 fn a_flood_of_new_clients_costs_no_established_flow_and_no_memory() -> Result<()> {
-    let mut balancer = Balancer::start("flood", UNLIMITED)?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("flood", CONFIGURATION, UNLIMITED)?;
+    let established = balancer.establish(ESTABLISHED)?;
     let (flows, memory) = (balancer.flows()?, balancer.rig.memory()?);
     assert_eq!(flows.len(), established.len());
 
@@ -243,8 +71,8 @@ fn a_flood_of_new_clients_costs_no_established_flow_and_no_memory() -> Result<()
 #[test]
 fn above_the_limit_new_clients_are_forwarded_without_a_record() -> Result<()> {
     let limits = Limits::default();
-    let mut balancer = Balancer::start("limit", limits)?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("limit", CONFIGURATION, limits)?;
+    let established = balancer.establish(ESTABLISHED)?;
     let flows = balancer.flows()?;
     let before = (balancer.count(Reason::Scheduled)?, balancer.rig.now()?);
 
@@ -265,8 +93,8 @@ fn above_the_limit_new_clients_are_forwarded_without_a_record() -> Result<()> {
 #[test]
 fn a_sweep_removes_exactly_the_idle_flows() -> Result<()> {
     const TALKING: u32 = 30 * WINDOW;
-    let mut balancer = Balancer::start("sweep", UNLIMITED)?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("sweep", CONFIGURATION, UNLIMITED)?;
+    let established = balancer.establish(ESTABLISHED)?;
     balancer.converse(TALKING)?;
     let now = balancer.rig.now()?;
     let mut flows = balancer.rig.flows()?;
@@ -301,8 +129,8 @@ fn a_sweep_removes_exactly_the_idle_flows() -> Result<()> {
 #[test]
 fn connection_counts_are_right_after_every_sweep_of_any_flood() -> Result<()> {
     const TALKING: u32 = 4 * WINDOW;
-    let mut balancer = Balancer::start("drift", UNLIMITED)?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("drift", CONFIGURATION, UNLIMITED)?;
+    let established = balancer.establish(ESTABLISHED)?;
     let roster = balancer.control.roster();
     for _ in 0..3 {
         // Most of these are pushed out before anybody counts them.
@@ -347,8 +175,8 @@ fn under_pressure_a_sweep_forgets_half_open_flows_early_and_no_others() -> Resul
 fn a_full_flow_table_turns_nobody_away() -> Result<()> {
     const ROOM: u32 = 6_000;
     const CLIENTS: u32 = 10_000;
-    let mut balancer = Balancer::start("full", Limits { flows: ESTABLISHED + ROOM, ..UNLIMITED })?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("full", CONFIGURATION, Limits { flows: ESTABLISHED + ROOM, ..UNLIMITED })?;
+    let established = balancer.establish(ESTABLISHED)?;
     balancer.converse(CLIENTS)?;
     let flows = balancer.flows()?;
     assert_eq!(flows.len(), (ESTABLISHED + ROOM) as usize);

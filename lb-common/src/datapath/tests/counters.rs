@@ -89,7 +89,7 @@ fn every_verdict_is_counted_once_with_the_length_of_the_frame() {
         assert_eq!(counters, [(expected, VerdictCounters { packets: 1, bytes })]);
         seen.push(expected);
     }
-    // A frame without headroom is in `rewrite`, what only translated flows meet in `translate`.
+    // A frame without headroom is in `rewrite`, what only translated flows meet in `refusal`.
     let translated = |reason: &Reason| match *reason as u8 {
         8 | 25 | 26 => true,
         number => number >= Reason::SourcePortsExhausted as u8,
