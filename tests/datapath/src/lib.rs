@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
-    Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters, Service,
-    ServicePortKey, Settings, Ticks, VerdictCounters,
+    Address, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters,
+    Service, ServicePortKey, Settings, Ticks, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
@@ -24,6 +24,7 @@ use nix::unistd::{Pid, Uid};
 pub mod frames;
 pub mod live;
 pub mod peers;
+pub mod replay;
 
 /// The loaded program and its tables.
 pub struct Rig {
@@ -102,6 +103,8 @@ impl Rig {
         fill(&self.table::<ServicePortKey, u32>("service_ports")?, tables.service_ports.iter())?;
         fill(&self.table::<PortRangesKey, PortRanges>("port_ranges")?, tables.port_ranges.iter())?;
         fill(&self.table::<u32, u64>("closed")?, tables.closed.iter())?;
+        fill(&self.table::<u32, Address>("sources")?, tables.sources.iter())?;
+        fill(&self.table::<u32, u64>("reply_filter")?, tables.reply_filter.iter())?;
         fill(&self.table::<u32, u64>("vip_filter")?, tables.vip_filter.iter())
     }
 

@@ -145,7 +145,7 @@ impl Lane {
             server.ifindex = ifindex;
             server.source_mac[5] = 0x03;
         }
-        service.install(&mut tables, 0, 0, 0);
+        service.install(&mut tables, 1, 1, 0);
         let mut rig = Rig::load("live", Limits::default())?;
         rig.fill(&tables)?;
         let program = rig.xdp()?;

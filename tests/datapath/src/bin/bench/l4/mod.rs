@@ -4,15 +4,20 @@
 
 mod report;
 mod rows;
+mod translated;
 
-use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use lb_common::wire::tcp;
 use lb_core::config::model::Limits;
 use lb_datapath_tests::Rig;
-use lb_datapath_tests::peers::{Peers, million};
+use lb_datapath_tests::peers::{MILLION, Peers, million};
+use lb_datapath_tests::replay;
 
 use crate::progress;
-use rows::{Work, all_tables, fragments, rows, segment};
+use rows::{ENDLESS, Row, Work, all_tables, fragments, rows, segment};
+use translated::MOST_NEW;
 
 /// How often it is measured.
 #[derive(clap::Args)]
@@ -23,6 +28,9 @@ pub(crate) struct Arguments {
     /// Runs of the program per measurement.
     #[arg(long, default_value_t = 200_000)]
     repeat: u32,
+    /// Only rows with this in their name, and the floors.
+    #[arg(long)]
+    only: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,21 +39,18 @@ pub(crate) struct Arguments {
 /// Measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut peers = Peers::load()?;
+    // The filter of the prototype knows the million flows.
+    peers.time_replayed("set_presence", replay::CLIENTS, &translated::from_client(80, 0), MILLION.into(), MILLION)?;
     let mut stages = stages()?;
+    let (translated, translated_rows) = translated::build(stages.len())?;
+    stages.extend(translated);
     let mut rows = rows();
+    rows.extend(translated_rows);
+    rows.retain(|row| arguments.only.as_ref().is_none_or(|only| row.name.contains(only) || row.name.contains("floor")));
     for round in 1..=arguments.rounds {
         for row in &mut rows {
             progress(&format!("round {round} of {}: {}", arguments.rounds, row.name));
-            let repeat = arguments.repeat;
-            let time = match row.work {
-                Work::Peer(name) => peers.time(name, &row.frame, repeat)?,
-                Work::PeerVaried(name, clients) => peers.time_varied(name, &row.frame, clients, repeat)?,
-                Work::Datapath => stages[row.tables].time(&row.frame, repeat)?,
-                Work::DatapathVaried(clients) => {
-                    let target = stages[row.tables].xdp()?.fd()?.try_clone()?;
-                    peers.time_target(&target, &row.frame, clients, repeat)?
-                }
-            };
+            let time = measure(row, &mut peers, &mut stages, arguments.repeat)?;
             row.best = row.best.min(time.as_secs_f64() * 1e9);
         }
     }
@@ -59,6 +64,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }
 
+fn measure(row: &Row, peers: &mut Peers, stages: &mut [Rig], repeat: u32) -> Result<Duration> {
+    let frame = &row.frame;
+    let stage = stages.get_mut(row.tables).context("a row without tables")?;
+    let opened = repeat.min(MOST_NEW);
+    match row.work {
+        Work::Peer(name) => peers.time(name, frame, repeat),
+        Work::PeerVaried(name, clients) => peers.time_varied(name, frame, clients, repeat),
+        Work::PeerReplayed(name, by, clients) => peers.time_replayed(name, by, frame, clients, repeat),
+        Work::PeerOpened => {
+            let time = peers.time_replayed("bare_inserts", replay::CLIENTS, frame, ENDLESS, opened)?;
+            let (flows, replies) = peers.forget_new()?;
+            ensure!(flows == opened as usize && replies == flows, "of {opened} new flows {flows} were inserted");
+            Ok(time)
+        }
+        Work::Datapath => stage.time(frame, repeat),
+        Work::DatapathVaried(clients) => {
+            let target = stage.xdp()?.fd()?.try_clone()?;
+            peers.time_target(&target, frame, clients, repeat)
+        }
+        Work::Replayed(by, clients) => {
+            let target = stage.xdp()?.fd()?.try_clone()?;
+            peers.replay().play(by, &target, frame, clients, repeat)
+        }
+        Work::Opened => {
+            let target = stage.xdp()?.fd()?.try_clone()?;
+            let time = peers.replay().play(replay::CLIENTS, &target, frame, ENDLESS, opened)?;
+            let flows = translated::forget(stage)?;
+            ensure!(flows == opened as usize, "of {opened} new flows {flows} were recorded");
+            Ok(time)
+        }
+    }
+}
+
 /// The loaded programs, each over tables of its own.
 fn stages() -> Result<Vec<Rig>> {
     let mut stages = Vec::new();
@@ -69,7 +107,7 @@ fn stages() -> Result<Vec<Rig>> {
         if number == 0 {
             fill_flows(&mut rig)?;
         }
-        warm(&mut rig)?;
+        warm(&mut rig).with_context(|| format!("tables {number}"))?;
         stages.push(rig);
     }
     Ok(stages)
@@ -85,7 +123,12 @@ fn fill_flows(rig: &mut Rig) -> Result<()> {
 /// Opens the hot flow and the hot datagram, and checks that frames take the paths they are named for.
 fn warm(rig: &mut Rig) -> Result<()> {
     for frame in [segment(80, tcp::SYN), segment(80, tcp::ACK), fragments()[0].clone(), fragments()[1].clone()] {
-        ensure!(rig.run(&frame)?.action >= 3, "a frame of the bench was not forwarded");
+        let action = rig.run(&frame)?.action;
+        if action < 3 {
+            let mut ends = rig.verdicts()?;
+            ends.retain(|(_, frames)| *frames > 0);
+            bail!("a frame of the bench was not forwarded: XDP action {action}, frames so far: {ends:?}");
+        }
     }
     Ok(())
 }
