@@ -2,6 +2,7 @@
 //! same run. Rounds are interleaved and the smallest of each row counts, because the machine's
 //! speed drifts; ratios are what to compare.
 
+mod pool;
 mod report;
 mod rows;
 mod translated;
@@ -28,7 +29,7 @@ pub(crate) struct Arguments {
     /// Runs of the program per measurement.
     #[arg(long, default_value_t = 200_000)]
     repeat: u32,
-    /// Only rows with this in their name, and the floors.
+    /// Only rows with this in their name, and the floors; `pool` is a table of its own.
     #[arg(long)]
     only: Option<String>,
     /// Print JSON.
@@ -61,7 +62,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("tables {number}: {seen:?}");
         }
     }
-    if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
+    let levels = if arguments.only.as_ref().is_none_or(|only| only == "pool") {
+        drop((stages, peers));
+        pool::measure(arguments.rounds)?
+    } else {
+        Vec::new()
+    };
+    if arguments.json { report::print_json(&rows, &levels) } else { report::print_table(&rows, &levels) }
 }
 
 fn measure(row: &Row, peers: &mut Peers, stages: &mut [Rig], repeat: u32) -> Result<Duration> {

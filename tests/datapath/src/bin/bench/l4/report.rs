@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use super::pool::{self, Level};
 use super::rows::{Against, Row};
 use super::translated::REPLAYED_FLOOR;
 
@@ -23,7 +24,7 @@ fn ratio(rows: &[Row], row: &Row) -> Option<f64> {
     }
 }
 
-pub(super) fn print_table(rows: &[Row]) -> Result<()> {
+pub(super) fn print_table(rows: &[Row], levels: &[Level]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<54} {:>8}  {:>6}  {:>7}  against", "path", "ns", "ratio", "target")?;
     for row in rows {
@@ -35,10 +36,11 @@ pub(super) fn print_table(rows: &[Row]) -> Result<()> {
         }
         writeln!(out)?;
     }
-    Ok(())
+    drop(out);
+    if levels.is_empty() { Ok(()) } else { pool::print(levels) }
 }
 
-pub(super) fn print_json(rows: &[Row]) -> Result<()> {
+pub(super) fn print_json(rows: &[Row], levels: &[Level]) -> Result<()> {
     let rows: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -52,6 +54,6 @@ pub(super) fn print_json(rows: &[Row]) -> Result<()> {
             })
         })
         .collect();
-    println!("{}", serde_json::to_string_pretty(&rows)?);
+    println!("{}", serde_json::to_string_pretty(&serde_json::json!({"rows": rows, "pool": pool::json(levels)}))?);
     Ok(())
 }
