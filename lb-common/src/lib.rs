@@ -11,4 +11,5 @@ pub mod abi;
 pub mod datapath;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod wire;

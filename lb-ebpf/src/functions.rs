@@ -116,9 +116,9 @@ extern "C" fn lb_restore_error(ctx: *mut xdp_md) -> u64 {
 
 /// [`datapath::follow`].
 #[inline(always)]
-pub fn follow(context: usize, key: &FlowKey, to: (ServerId, Binding), tags: Tags, fin: bool) -> u32 {
+pub fn follow(context: usize, key: &FlowKey, to: (ServerId, Binding), tags: Tags, ended: u32) -> u32 {
     let (server, binding) = to;
-    let server = u64::from(server) | u64::from(fin) << 32;
+    let server = u64::from(server) | u64::from(ended) << 32;
     lb_follow(context as *mut xdp_md, key, server, binding.to_bits(), tags.to_bits())
 }
 
@@ -129,5 +129,5 @@ extern "C" fn lb_follow(ctx: *mut xdp_md, key: *const FlowKey, server: u64, bind
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
     let ctx = XdpContext::new(ctx);
     let to = (server as u32, Binding::from_bits(binding));
-    datapath::follow(&XdpPacket::new(&ctx), &Maps, key, to, Tags::from_bits(tags), server >> 32 != 0)
+    datapath::follow(&XdpPacket::new(&ctx), &Maps, key, to, Tags::from_bits(tags), (server >> 32) as u32)
 }

@@ -9,6 +9,7 @@ mod functions;
 mod log;
 mod packet;
 mod tables;
+mod trace;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::bpf_redirect;
@@ -24,8 +25,10 @@ use crate::tables::Maps;
 #[inline(always)]
 pub fn lb_forward(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
+    trace::begin(&ctx);
     let verdict = forward(&mut packet, &Maps);
     log::verdict(&ctx, &verdict);
+    trace::end(&ctx, &verdict);
     match verdict.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,

@@ -105,7 +105,7 @@ impl<V: Copy> Entry<V> for MapEntry<V> {
 
 /// A place in an array whose entries live as long as the map.
 #[inline(always)]
-fn element<T>(place: Option<*mut T>) -> Option<&'static mut T> {
+pub(crate) fn element<T>(place: Option<*mut T>) -> Option<&'static mut T> {
     // SAFETY: array entries are never freed, and the caller asks for one place once per use.
     place.map(|pointer| unsafe { &mut *pointer })
 }
@@ -160,8 +160,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, fin: bool) -> u32 {
-        functions::follow(packet.context(), key, to, tags, fin)
+    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, ended: u32) -> u32 {
+        functions::follow(packet.context(), key, to, tags, ended)
     }
 
     #[inline(always)]
@@ -371,6 +371,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count_server(&self, server: ServerId, bytes: u32, new_flow: bool) {
+        crate::trace::server(server);
         if let Some(counters) = element(SERVER_COUNTERS.get_ptr_mut(server)) {
             counters.packets += 1;
             counters.bytes += u64::from(bytes);
@@ -386,6 +387,7 @@ impl Tables for Maps {
             counters.reply_packets += 1;
             counters.reply_bytes += u64::from(bytes);
         }
+        crate::trace::server(server);
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::lab::{Host, Lab, Output, Process, require, wait_until};
+use crate::attached;
+use crate::lab::{Host, Lab, Output, Process, wait_until};
 
 /// Until the API answers and every health check has spoken; checks of the labs run every second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -30,6 +31,8 @@ pub struct Balancer<'a> {
     configuration: PathBuf,
     pins: PathBuf,
     socket: PathBuf,
+    /// Beside those that say where things are.
+    options: Vec<String>,
 }
 
 impl<'a> Balancer<'a> {
@@ -38,7 +41,15 @@ impl<'a> Balancer<'a> {
     /// # Errors
     /// When the programs are not built, or `lbd` does not get so far in time, with its log.
     pub fn start(lab: &Lab, host: &'a Host, yaml: &str) -> Result<Self> {
-        let mut balancer = Self::start_without_waiting(lab, host, yaml)?;
+        Self::start_with(lab, host, yaml, &[])
+    }
+
+    /// The same with more options of `lbd run`.
+    ///
+    /// # Errors
+    /// As [`Balancer::start`].
+    pub fn start_with(lab: &Lab, host: &'a Host, yaml: &str, options: &[&str]) -> Result<Self> {
+        let mut balancer = Self::launch(lab, host, yaml, options)?;
         let mut last = None;
         let (lbctl, socket) = (balancer.lbctl.clone(), balancer.socket.clone());
         balancer.daemon.wait_ready("lbd answers and all health checks have spoken", START_DEADLINE, || {
@@ -56,31 +67,34 @@ impl<'a> Balancer<'a> {
     /// # Errors
     /// When the programs are not built or cannot be started.
     pub fn start_without_waiting(lab: &Lab, host: &'a Host, yaml: &str) -> Result<Self> {
+        Self::launch(lab, host, yaml, &[])
+    }
+
+    fn launch(lab: &Lab, host: &'a Host, yaml: &str, options: &[&str]) -> Result<Self> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let lbd = lbd()?;
         let lbctl = lbctl(&lbd)?;
         let configuration = lab.folder().join("lb.yaml");
         fs::write(&configuration, yaml).with_context(|| format!("cannot write {}", configuration.display()))?;
         let (pins, socket) = (lab.pin_directory(), lab.folder().join(SOCKET));
-        let daemon = Self::spawn(host, &lbd, &configuration, &pins, &socket)?;
-        Ok(Self { host, daemon, lbd, lbctl, configuration, pins, socket })
+        let daemon = Self::spawn(host, &lbd, &configuration, &pins, &socket, &options)?;
+        Ok(Self { host, daemon, lbd, lbctl, configuration, pins, socket, options })
     }
 
-    fn spawn(host: &Host, lbd: &Path, configuration: &Path, pins: &Path, socket: &Path) -> Result<Process> {
+    fn spawn(
+        host: &Host,
+        lbd: &Path,
+        configuration: &Path,
+        pins: &Path,
+        socket: &Path,
+        options: &[String],
+    ) -> Result<Process> {
         let [lbd, configuration, pins, socket] =
             [lbd, configuration, pins, socket].map(|path| path.display().to_string());
         let state = Path::new(&socket).parent().map_or_else(String::new, |folder| folder.display().to_string());
-        host.spawn(&[
-            &lbd,
-            "run",
-            "--config",
-            &configuration,
-            "--pin-dir",
-            &pins,
-            "--socket",
-            &socket,
-            "--state-dir",
-            &state,
-        ])
+        let places = ["--config", &configuration, "--pin-dir", &pins, "--socket", &socket, "--state-dir", &state];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        host.spawn(&[&[lbd.as_str(), "run"], places.as_slice(), &options].concat())
     }
 
     /// What `lbctl status --json` says.
@@ -97,6 +111,15 @@ impl<'a> Balancer<'a> {
     /// When it cannot be run; its own failure is in the output.
     pub fn lbctl(&self, arguments: &[&str]) -> Result<Output> {
         run_lbctl(self.host, &self.lbctl, &self.socket, arguments)
+    }
+
+    /// Starts `lbctl` with these arguments and returns at once; what it says is its log.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_lbctl(&self, arguments: &[&str]) -> Result<Process> {
+        let (lbctl, socket) = (self.lbctl.display().to_string(), self.socket.display().to_string());
+        self.host.spawn(&[&[lbctl.as_str(), "--socket", &socket], arguments].concat())
     }
 
     /// Replaces the configuration file; nothing reads it before a reload.
@@ -164,7 +187,7 @@ impl<'a> Balancer<'a> {
     /// # Errors
     /// When it cannot be started.
     pub fn restart_without_waiting(&mut self) -> Result<()> {
-        self.daemon = Self::spawn(self.host, &self.lbd, &self.configuration, &self.pins, &self.socket)?;
+        self.daemon = Self::spawn(self.host, &self.lbd, &self.configuration, &self.pins, &self.socket, &self.options)?;
         Ok(())
     }
 
@@ -195,16 +218,8 @@ impl<'a> Balancer<'a> {
     /// # Errors
     /// When none is attached, or bpftool is missing.
     pub fn attached_tag(&self, device: &str) -> Result<String> {
-        require("bpftool", "bpftool")?;
-        let pin = self.pins.join("links").join(device).display().to_string();
-        let bpftool = |arguments: &[&str]| -> Result<Value> {
-            let output = self.host.run(&[&["bpftool", "-j"], arguments].concat())?.success()?;
-            serde_json::from_str(&output.stdout).with_context(|| format!("no JSON: {output}"))
-        };
-        let link = bpftool(&["link", "show", "pinned", &pin])?;
-        let link = if link.is_array() { &link[0] } else { &link };
-        let id = link["prog_id"].as_u64().with_context(|| format!("no program: {link}"))?;
-        let program = bpftool(&["prog", "show", "id", &id.to_string()])?;
+        let id = attached::program(&self.pins, device)?;
+        let program = attached::bpftool(&["prog", "show", "id", &id.to_string()])?;
         Ok(program["tag"].as_str().with_context(|| format!("no tag: {program}"))?.to_owned())
     }
 

@@ -6,6 +6,7 @@
 //! fail. Absent: anything of the product's own code; what a frame is and what a datagram says is
 //! told here a second time, so that a mistake there cannot hide itself here.
 
+pub mod attached;
 pub mod balancer;
 pub mod deployments;
 pub mod frame;

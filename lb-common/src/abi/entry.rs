@@ -66,7 +66,7 @@ pub struct Reply {
     pub inner_vlan: u16,
     /// `l4-snat`: the pool that the source port belongs to, see `source_ports`.
     pub pool: u32,
-    /// Which sides have sent FIN: [`Reply::CLIENT_FIN`], [`Reply::SERVER_FIN`].
+    /// Which sides have sent FIN: [`Reply::CLIENT_FIN`], [`Reply::SERVER_FIN`]; a reset ends both.
     pub ended: u32,
 }
 

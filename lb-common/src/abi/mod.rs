@@ -39,12 +39,14 @@ mod entry;
 mod key;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use entry::{
     Admission, Flow, FlowState, Fragment, Opened, Persistence, PortRange, PortRanges, Reply, Scheduler, Server,
     ServerCounters, ServerState, Service, ServiceMode, Settings, VerdictCounters,
 };
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
+pub use trace::{TRACE_RING_BYTES, TRACED_BYTES, TRACED_PER_TICK, TraceAccount, TraceAction, TraceEvent, TraceFilter};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises
 /// tables that another version left behind.

@@ -64,12 +64,23 @@ fn bound<P: Packet, T: Tables>(packet: &P, tables: &T, job: &mut Job) -> Result<
         tables.insert_new_flow(&job.key, &flow)
     };
     let Err(refusal) = inserted else { return Ok(()) };
+    if refusal == Refusal::Exists && shares_replies(tables, job) {
+        return Ok(());
+    }
     // The port comes back by the sweep, as after any end.
     tables.remove_reply(&job.reply_key);
     Err(match refusal {
         Refusal::Exists => Reason::NatConflict,
         Refusal::Full => Reason::TranslationTableFull,
     })
+}
+
+/// Whether another CPU has recorded the same flow in the meantime, with the same entry for its replies: to
+/// the same real server, by the client's own address and port.
+#[inline(always)]
+fn shares_replies<T: Tables>(tables: &T, job: &Job) -> bool {
+    let Some(flow) = tables.flow(&job.key) else { return false };
+    job.binding == Binding::NONE && flow.with(|flow| flow.server) == job.server
 }
 
 /// Whether the flow keeps the binding that it had: its replies are still known by it.
@@ -83,7 +94,9 @@ fn again<T: Tables>(tables: &T, server: &Server, job: &mut Job) -> bool {
     let Some(entry) = tables.reply(&job.reply_key) else { return false };
     let same = entry.with(|old| {
         job.reply.pool = old.pool;
-        old.client == job.key.client && old.client_port == job.key.client_port && old.server == job.server
+        let same_client = old.client == job.key.client && old.client_port == job.key.client_port;
+        let same_vip = old.vip == job.key.vip && old.vip_port == job.key.vip_port;
+        same_client && same_vip && old.server == job.server
     });
     if same {
         entry.update(|entry| *entry = job.reply);

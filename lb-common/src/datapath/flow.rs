@@ -128,14 +128,18 @@ fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, ent
     // Only a translated flow has a last hop.
     let translated = flow.last_hop != 0;
     let mut state = next_state(flow.state, transport);
-    if translated && transport.closes() && !arrived.at.rst() {
-        let ended = tables.follow(packet, key, (flow.server, binding(flow)), tags, true);
-        state = if ended == Reply::BOTH_FIN { FlowState::Closing } else { FlowState::HalfClosed } as u8;
+    if translated && transport.closes() {
+        let reset = arrived.at.rst();
+        let by_this = if reset { Reply::BOTH_FIN } else { Reply::CLIENT_FIN };
+        let ended = tables.follow(packet, key, (flow.server, binding(flow)), tags, by_this);
+        let over = reset || ended == Reply::BOTH_FIN;
+        state = if over { FlowState::Closing } else { FlowState::HalfClosed } as u8;
     }
     if state != flow.state {
         entry.update(|flow| flow.state = state);
-        // Placed anew under its old entry, or translated, the flow never was among the pending ones.
-        if flow.state == FlowState::Pending as u8 {
+        // Placed anew under its old entry, or translated, the flow never was among the pending ones. As
+        // there, a reset or FIN answers nothing.
+        if flow.state == FlowState::Pending as u8 && !transport.closes() {
             select::confirm_client(tables, key, flow);
         }
     }
@@ -145,7 +149,7 @@ fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, ent
         if translated {
             let digest = hop::digest(packet, tags);
             if digest != flow.last_hop {
-                tables.follow(packet, key, (flow.server, binding(flow)), tags, false);
+                tables.follow(packet, key, (flow.server, binding(flow)), tags, 0);
                 entry.update(|flow| flow.last_hop = digest);
             }
         }

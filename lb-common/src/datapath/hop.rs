@@ -6,6 +6,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "fields are taken out of a number by their width")]
 
+use super::select::mix;
 use super::{Packet, Truncated};
 use crate::abi::{Reply, Server};
 use crate::wire::Words;
@@ -105,8 +106,9 @@ pub(super) fn learn<P: Packet>(packet: &P, tags: Tags, reply: &mut Reply) {
     reply.ifindex = packet.ingress();
     reply.source_mac = [a[0], a[1], a[2], a[3], b[0], b[1]];
     reply.destination_mac = [b[2], b[3], c[0], c[1], c[2], c[3]];
-    reply.outer_vlan = if tags.count > 0 { tags.outer() & VLAN_MASK } else { 0 };
-    reply.inner_vlan = if tags.count > 1 { tags.inner() & VLAN_MASK } else { 0 };
+    let (outer, inner) = (tags.outer() & VLAN_MASK, tags.inner() & VLAN_MASK);
+    // A tag of VLAN 0 tells the priority and no VLAN (IEEE 802.1Q §9.6): around another tag it is left out.
+    (reply.outer_vlan, reply.inner_vlan) = if outer == 0 { (inner, 0) } else { (outer, inner) };
 }
 
 /// A number that is another one when the frame comes from somewhere else; never 0.
@@ -114,8 +116,9 @@ pub(super) fn learn<P: Packet>(packet: &P, tags: Tags, reply: &mut Reply) {
 pub(super) fn digest<P: Packet>(packet: &P, tags: Tags) -> u32 {
     let Ok(Words([a, b, c])) = packet.load::<{ ADDRESSES / 4 }>(0) else { return 1 };
     let vlans = tags.control & (u32::from(VLAN_MASK) | u32::from(VLAN_MASK) << 16);
-    let mixed = a ^ b.rotate_left(9) ^ c.rotate_left(17) ^ vlans.rotate_left(5) ^ packet.ingress().rotate_left(24);
-    mixed.wrapping_mul(0x9e37_79b1) | 1
+    // Each step multiplies, so that a change of one part does not undo that of another.
+    let mixed = mix(mix(mix(0, a, b), c, vlans), packet.ingress(), 0);
+    mixed as u32 | 1
 }
 
 /// Addresses the frame to a hop: MAC addresses and, where it is on another VLAN, the tags.

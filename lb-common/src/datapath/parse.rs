@@ -256,7 +256,7 @@ const fn is_extension(next: u8) -> bool {
 fn extensions<P: Packet>(packet: &P, header: &mut Header) -> Result<(), Verdict> {
     for _ in 0..ipv6::MAX_EXTENSIONS {
         let Ok(extension) = packet.load::<2>(header.transport) else {
-            return Err(Verdict::drop(Reason::BadLength));
+            return Err(header.concern.refuse(Reason::BadLength));
         };
         if header.protocol == ipv6::FRAGMENT {
             let field = extension.be16(2);

@@ -126,8 +126,8 @@ fn server_ends<T: Tables>(tables: &T, key: &FlowKey, entry: &T::Reply, at: At) {
     }
 }
 
-/// What a client's packet changes in the entry of the replies: that the client has sent FIN (returns
-/// which sides have), or the last hop.
+/// What a client's packet changes in the entry of the replies: which sides have `ended` by it (returns
+/// those that have by now), or, if none has, the last hop.
 #[inline(always)]
 pub fn follow<P: Packet, T: Tables>(
     packet: &P,
@@ -135,15 +135,15 @@ pub fn follow<P: Packet, T: Tables>(
     key: &FlowKey,
     to: (u32, Binding),
     tags: Tags,
-    fin: bool,
+    ended: u32,
 ) -> u32 {
     let (id, binding) = to;
     let Some(server) = tables.server(id) else { return 0 };
     let Some(replies) = reply_key(tables, key, server, binding) else { return 0 };
     let Some(entry) = tables.reply(&replies) else { return 0 };
-    if fin {
-        let ended = entry.with(|reply| reply.ended) | Reply::CLIENT_FIN;
-        entry.update(|reply| reply.ended |= Reply::CLIENT_FIN);
+    if ended != 0 {
+        let ended = entry.with(|reply| reply.ended) | ended;
+        entry.update(|reply| reply.ended = ended);
         return ended;
     }
     entry.update(|reply| hop::learn(packet, tags, reply));

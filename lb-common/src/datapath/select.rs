@@ -396,7 +396,7 @@ fn is_full<T: Tables>(tables: &T, id: ServerId, server: &Server) -> bool {
 
 /// Mixes two words at a time by multiplication; the high half of the product depends on every bit.
 #[inline(always)]
-fn mix(hash: u64, a: u32, b: u32) -> u64 {
+pub(super) fn mix(hash: u64, a: u32, b: u32) -> u64 {
     let product = (hash ^ (u64::from(a) | (u64::from(b) << 32))).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ (product >> 32)
 }

@@ -107,11 +107,11 @@ pub trait Tables {
     }
 
     /// Takes a client's packet into account for its replies: [`reply::follow`], likewise.
-    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, fin: bool) -> u32
+    fn follow<P: Packet>(&self, packet: &P, key: &FlowKey, to: (ServerId, Binding), tags: Tags, ended: u32) -> u32
     where
         Self: Sized,
     {
-        reply::follow(packet, self, key, to, tags, fin)
+        reply::follow(packet, self, key, to, tags, ended)
     }
 
     /// This CPU's job. Not to be asked for twice at a time.

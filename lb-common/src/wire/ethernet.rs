@@ -13,6 +13,8 @@ pub const HEADER: usize = 14;
 
 /// IPv4.
 pub const TYPE_IPV4: u16 = 0x0800;
+/// ARP (RFC 826).
+pub const TYPE_ARP: u16 = 0x0806;
 /// IPv6.
 pub const TYPE_IPV6: u16 = 0x86dd;
 /// 802.1Q customer tag.

@@ -1,6 +1,7 @@
 //! Packet formats: offsets from the start of each header, and the small values in them, with the
 //! documents that define them. Multi-byte fields are in network byte order on the wire.
 
+pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;

@@ -8,12 +8,14 @@
 
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
 pub mod health;
 pub mod metrics;
 pub mod neighbour;
 pub mod schedule;
 pub mod tables;
+pub mod trace;
 pub mod view;
 pub mod vip;
 pub mod watchdog;

@@ -5,20 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use lb_core::view::{ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest};
+use lb_core::view::{
+    DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest,
+    TraceLine,
+};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
 use super::body;
+use super::connections::Longer;
+use super::lines::{self, Lines};
 use super::peer::Peer;
-use super::request::{Handle, OrderRefused, ReloadRefused, Request, Unanswered};
+use super::request::{Handle, OrderRefused, ReloadRefused, Request, TraceRefused, Unanswered};
 use super::route::{Call, Refusal, route};
 use super::server::Limits;
+
+/// Most answers are there at once; the lines of a trace and of an examination come one by one.
+pub(super) type Answer = Either<Full<Bytes>, Either<Lines<TraceLine>, Lines<DoctorLine>>>;
 
 /// What every request is answered with.
 #[derive(Clone, Debug)]
@@ -27,15 +35,19 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     /// Places of clients that wait for events.
     pub(super) waiting: Arc<Semaphore>,
+    /// Places of clients that have the network examined.
+    pub(super) examinations: Arc<Semaphore>,
     /// Turns true when the server stops.
     pub(super) closed: watch::Receiver<bool>,
+    /// How much longer than others the connection may take.
+    pub(super) longer: Longer,
 }
 
 pub(super) async fn answer(
     request: hyper::Request<Incoming>,
     context: Context,
     peer: Peer,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
     let (head, body) = request.into_parts();
     if head.method != Method::GET {
         info!(method = %head.method, path = head.uri.path(), uid = peer.uid, pid = peer.pid, "asked over the API");
@@ -47,12 +59,7 @@ pub(super) async fn answer(
     Ok(response.unwrap_or_else(|refusal| refused(&refusal)))
 }
 
-async fn carry_out(
-    call: Call,
-    body: Incoming,
-    context: &Context,
-    peer: Peer,
-) -> Result<Response<Full<Bytes>>, Refusal> {
+async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) -> Result<Response<Answer>, Refusal> {
     let Context { handle, limits, .. } = context;
     match call {
         Call::Status => Ok(success(&handle.ask(|reply| Request::Status { reply }).await?)),
@@ -69,6 +76,8 @@ async fn carry_out(
             Ok(response(StatusCode::OK, lb_core::metrics::CONTENT_TYPE, text))
         }
         Call::Order => Ok(success(&order(body, context, peer).await?)),
+        Call::Trace => trace(body, context, peer).await,
+        Call::Doctor(query) => doctor(query, context).await,
         Call::Reload => {
             let request = body::reload(body, limits).await?;
             let outcome = handle.ask(|reply| Request::Reload { request, reply }).await?;
@@ -117,10 +126,34 @@ async fn order(body: Incoming, context: &Context, peer: Peer) -> Result<OrderRep
     })
 }
 
-fn reloaded<T: Serialize>(
-    outcome: Result<T, ReloadRefused>,
-    failed: StatusCode,
-) -> Result<Response<Full<Bytes>>, Refusal> {
+async fn trace(body: Incoming, context: &Context, peer: Peer) -> Result<Response<Answer>, Refusal> {
+    let mut request = body::trace(body, &context.limits).await?;
+    let by = peer.name(request.by.as_deref()).await;
+    info!(client = %request.client, seconds = request.seconds, by, "a trace is asked for");
+    request.by = Some(by);
+    let longer = request.seconds;
+    let lines = context.handle.ask(|reply| Request::Trace { request, reply }).await?;
+    let lines = lines.map_err(|refused| match refused {
+        TraceRefused::Busy(error) => Refusal::new(StatusCode::CONFLICT, error),
+        TraceRefused::Failed(error) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+    })?;
+    context.longer.by(longer);
+    Ok(whole(StatusCode::OK, lines::CONTENT_TYPE, Either::Right(Either::Left(Lines::new(lines)))))
+}
+
+/// The lines of an examination as they come. It ends when its client leaves, or the server stops.
+async fn doctor(query: DoctorQuery, context: &Context) -> Result<Response<Answer>, Refusal> {
+    let Ok(place) = Arc::clone(&context.examinations).try_acquire_owned() else {
+        let error = "the network is being examined for another client; try again in half a minute";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
+    };
+    let begun = context.handle.ask(|reply| Request::Doctor { service: query.service, reply }).await?;
+    let lines = begun.map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error))?;
+    let lines = Lines::new(lines).until(context.closed.clone(), place);
+    Ok(whole(StatusCode::OK, lines::CONTENT_TYPE, Either::Right(Either::Right(lines))))
+}
+
+fn reloaded<T: Serialize>(outcome: Result<T, ReloadRefused>, failed: StatusCode) -> Result<Response<Answer>, Refusal> {
     match outcome {
         Ok(report) => Ok(success(&report)),
         Err(ReloadRefused::Invalid(invalid)) => Ok(json(StatusCode::UNPROCESSABLE_ENTITY, &invalid)),
@@ -138,11 +171,11 @@ impl From<Unanswered> for Refusal {
     }
 }
 
-fn success(value: &impl Serialize) -> Response<Full<Bytes>> {
+fn success(value: &impl Serialize) -> Response<Answer> {
     json(StatusCode::OK, value)
 }
 
-fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+fn refused(refusal: &Refusal) -> Response<Answer> {
     let mut response = json(refusal.status, &ErrorBody { error: refusal.error.clone() });
     if let Some(allow) = refusal.allow {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
@@ -150,7 +183,7 @@ fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Answer> {
     match serde_json::to_vec(value) {
         Ok(bytes) => response(status, "application/json", bytes),
         // The view types have string keys and finite numbers; a failure would be a defect, and even
@@ -163,8 +196,12 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+    whole(status, content_type, Either::Left(Full::new(body.into())))
+}
+
+fn whole(status: StatusCode, content_type: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use lb_core::view::{OrderRequest, ReloadRequest, StopRequest};
+use lb_core::view::{MAX_TRACE_SECONDS, OrderRequest, ReloadRequest, StopRequest, TraceRequest};
 use serde_json::{Map, Value};
 
 use super::route::Refusal;
@@ -48,6 +48,24 @@ pub(super) async fn reload(body: Incoming, limits: &Limits) -> Result<ReloadRequ
 /// The body of `POST /v1/order`.
 pub(super) async fn order(body: Incoming, limits: &Limits) -> Result<OrderRequest, Refusal> {
     order_of(&read(body, limits.body_bytes, limits.body_read).await?)
+}
+
+/// The body of `POST /v1/trace`.
+pub(super) async fn trace(body: Incoming, limits: &Limits) -> Result<TraceRequest, Refusal> {
+    trace_of(&read(body, limits.body_bytes, limits.body_read).await?)
+}
+
+pub(super) fn trace_of(bytes: &[u8]) -> Result<TraceRequest, Refusal> {
+    let request: TraceRequest = serde_json::from_slice(bytes)
+        .map_err(|error| not_as("{\"client\": \"192.0.2.7\", \"seconds\": 30}", &error))?;
+    let TraceRequest { seconds, count, .. } = request;
+    if !(1..=MAX_TRACE_SECONDS).contains(&seconds) {
+        return Err(bad(format!("seconds is {seconds}; it is a number from 1 to {MAX_TRACE_SECONDS}")));
+    }
+    if count == Some(0) {
+        return Err(bad("count is 0; it is at least 1"));
+    }
+    Ok(request)
 }
 
 /// A misspelt `weight` must not mean the configured one, and serde cannot refuse unknown fields of a

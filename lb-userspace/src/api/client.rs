@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, ErrorBody, Events, EventsQuery, HealthList, InvalidConfiguration,
-    OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, StopReport, StopRequest,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
+    HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery,
+    Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest, TraceRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use super::Following;
 
 /// An answer with [`lb_core::view::MAX_LIMIT`] flows stays well below this.
 const ANSWER_BYTES: usize = 128 << 20;
@@ -176,6 +179,45 @@ impl Client {
         parse(&self.ask(Method::GET, &format!("/v1/events?{}", query.encode()), None).await?)
     }
 
+    /// Traces a client's frames: [`lb_core::view::TraceLine`]s, until the trace ends or the answer is dropped.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Following, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| ClientError::Misunderstood(error.to_string()))?;
+        let begun = timeout(self.timeout, async {
+            let stream = self.connect().await?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            // What it ends of, the answer hears as well.
+            let connection = tokio::spawn(async move { drop(connection.await) });
+            let response = match sender.send_request(request_of(Method::POST, "/v1/trace", Some(body))?).await {
+                Ok(response) => response,
+                Err(error) => {
+                    connection.abort();
+                    return Err(broken(error));
+                }
+            };
+            let (head, body) = response.into_parts();
+            if head.status.is_success() {
+                return Ok(Following::new(body, connection));
+            }
+            let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(ClientError::Broken);
+            connection.abort();
+            Err(refused(head.status, &body?.to_bytes()))
+        });
+        begun.await.unwrap_or(Err(ClientError::TimedOut(self.timeout)))
+    }
+
+    /// Has the network examined; `told` hears how far it is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn doctor(&self, query: &DoctorQuery, told: impl FnMut(&Progress)) -> Result<Examination, ClientError> {
+        let target = format!("/v1/doctor?{}", query.encode());
+        let examined = async { examine(self.connect().await?, target, told).await };
+        timeout(self.timeout, examined).await.unwrap_or(Err(ClientError::TimedOut(self.timeout)))
+    }
+
     /// Everything counted, in the text format of Prometheus.
     ///
     /// # Errors
@@ -206,18 +248,14 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, target: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
-        let exchange = async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
-            exchange(stream, method, target, body).await
-        };
+        let exchange = async { exchange(self.connect().await?, method, target, body).await };
         let answered = timeout(self.timeout, exchange).await;
         let (status, body) = answered.unwrap_or(Err(ClientError::TimedOut(self.timeout)))?;
-        match status {
-            status if status.is_success() => Ok(body),
-            StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::InvalidConfiguration(parse(&body)?)),
-            StatusCode::SERVICE_UNAVAILABLE => Err(ClientError::Stopping(parse::<ErrorBody>(&body)?.error)),
-            _ => Err(ClientError::Refused(parse::<ErrorBody>(&body)?.error)),
-        }
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -236,21 +274,50 @@ async fn exchange(
     target: &str,
     body: Option<Vec<u8>>,
 ) -> Result<(StatusCode, Bytes), ClientError> {
-    let broken = |error: hyper::Error| ClientError::Broken(error.into());
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // RFC 9112 §3.2: HTTP/1.1 requests carry a Host, and here no name would mean more than another.
-    let request = Request::builder().method(method).uri(target).header(HOST, "lbd");
-    let request: Result<Request<Full<Bytes>>, _> = match body {
-        Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::from(body)),
-        None => request.body(Full::default()),
-    };
-    let request = request.map_err(|error| ClientError::Broken(error.into()))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
+    with_response(stream, request_of(method, target, body)?, async |response| {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
         Ok((status, body.to_bytes()))
-    };
+    })
+    .await
+}
+
+/// Reads lines as they come, up to the result.
+async fn examine(
+    stream: UnixStream,
+    target: String,
+    mut told: impl FnMut(&Progress),
+) -> Result<Examination, ClientError> {
+    with_response(stream, request_of(Method::GET, &target, None)?, async move |response| {
+        let status = response.status();
+        let mut body = Limited::new(response.into_body(), ANSWER_BYTES);
+        if !status.is_success() {
+            let body = body.collect().await.map_err(ClientError::Broken)?;
+            return Err(refused(status, &body.to_bytes()));
+        }
+        let mut begun = Vec::new();
+        while let Some(frame) = body.frame().await {
+            begun.extend_from_slice(&frame.map_err(ClientError::Broken)?.into_data().unwrap_or_default());
+            while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = begun.drain(..=end).collect();
+                match parse(&line)? {
+                    DoctorLine::Progress(progress) => told(&progress),
+                    DoctorLine::Result(examination) => return Ok(examination),
+                }
+            }
+        }
+        Err(ClientError::Stopping("the examination ended early, because lbd is stopping".to_owned()))
+    })
+    .await
+}
+
+async fn with_response<T>(
+    stream: UnixStream,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async { read(sender.send_request(request).await.map_err(broken)?).await };
     // The connection moves the bytes and must be polled beside the exchange. It may end first, with
     // the answer already read; what it ended of, the exchange hears as well.
     tokio::pin!(answer);
@@ -259,6 +326,32 @@ async fn exchange(
         _ = connection => {}
     }
     answer.await
+}
+
+fn request_of(method: Method, target: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, ClientError> {
+    // RFC 9112 §3.2: HTTP/1.1 requests carry a Host, and here no name would mean more than another.
+    let request = Request::builder().method(method).uri(target).header(HOST, "lbd");
+    let request = match body {
+        Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::from(body)),
+        None => request.body(Full::default()),
+    };
+    request.map_err(|error| ClientError::Broken(error.into()))
+}
+
+fn broken(error: hyper::Error) -> ClientError {
+    ClientError::Broken(error.into())
+}
+
+/// What an answer that is no success says.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    let sentence = |refusal: fn(String) -> ClientError| {
+        parse::<ErrorBody>(body).map_or_else(|error| error, |body| refusal(body.error))
+    };
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY => parse(body).map_or_else(|error| error, ClientError::InvalidConfiguration),
+        StatusCode::SERVICE_UNAVAILABLE => sentence(ClientError::Stopping),
+        _ => sentence(ClientError::Refused),
+    }
 }
 
 fn text(body: Bytes) -> Result<String, ClientError> {

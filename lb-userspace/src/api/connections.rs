@@ -8,11 +8,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,6 +29,24 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Between attempts to accept while the system is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How much longer than [`Limits::connection`] a connection may take: its request may ask for an answer
+/// that goes on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Longer(Arc<AtomicU32>);
+
+impl Longer {
+    /// Takes this many seconds more.
+    pub(super) fn by(&self, seconds: u32) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed).into())
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Where clients connect; nobody can any more once it is dropped.
 pub(crate) trait Listener: Send + Sync {
     /// A connection of a client.
@@ -44,15 +61,16 @@ pub(crate) trait Listener: Send + Sync {
 
 /// Answers clients until `stop` completes; then the listener goes, requests in hand are answered, and
 /// this returns, at the latest after [`Limits::stop`]. `service_of` makes what answers a connection.
-pub(crate) async fn attend<L, S>(
+pub(crate) async fn attend<L, S, B>(
     listener: L,
     limits: Limits,
     stop: impl Future<Output = ()>,
-    service_of: impl Fn(&L::Stream) -> S,
+    service_of: impl Fn(&L::Stream, Longer) -> S,
 ) where
     L: Listener,
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible> + Send + 'static,
+    S: HttpService<Incoming, ResBody = B, Error = Infallible> + Send + 'static,
     S::Future: Send,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
     let (closing, closed) = watch::channel(false);
@@ -64,9 +82,10 @@ pub(crate) async fn attend<L, S>(
             Some(_) = connections.join_next() => {}
             (place, stream) = accept(&listener, &places) => {
                 let closed = closed.clone();
-                let service = service_of(&stream);
+                let longer = Longer::default();
+                let service = service_of(&stream, longer.clone());
                 connections.spawn(async move {
-                    connection(stream, service, limits, closed, L::NAME).await;
+                    connection(stream, service, limits, longer, closed, L::NAME).await;
                     drop(place);
                 });
             }
@@ -94,10 +113,17 @@ async fn accept<L: Listener>(listener: &L, places: &Arc<Semaphore>) -> (Option<O
     }
 }
 
-async fn connection<T, S>(stream: T, service: S, limits: Limits, mut closed: watch::Receiver<bool>, name: &str)
-where
+async fn connection<T, S, B>(
+    stream: T,
+    service: S,
+    limits: Limits,
+    longer: Longer,
+    mut closed: watch::Receiver<bool>,
+    name: &str,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = B, Error = Infallible>,
+    B: Body<Error: Into<BoxError>> + 'static,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -106,17 +132,24 @@ where
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let served = timeout(limits.connection, async {
+    let too_long = async {
+        tokio::time::sleep(limits.connection).await;
+        // By now the request has said so, if it ever does.
+        tokio::time::sleep(longer.get()).await;
+    };
+    let served = async {
         tokio::select! {
             served = &mut connection => return served,
             _ = closed.wait_for(|closed| *closed) => {}
         }
         connection.as_mut().graceful_shutdown();
         connection.await
-    });
-    match served.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a client of {name} broke off"),
-        Err(_) => debug!("a client of {name} took too long"),
+    };
+    tokio::select! {
+        served = served => match served {
+            Ok(()) => {}
+            Err(error) => debug!(%error, "a client of {name} broke off"),
+        },
+        () = too_long => debug!("a client of {name} took too long"),
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, Events, EventsQuery, HealthList, InvalidConfiguration, OrderReport,
-    OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status,
+    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, HealthList, InvalidConfiguration,
+    OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest, Status, TraceLine,
+    TraceRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,6 +58,13 @@ pub enum Request {
         /// Takes what it came to, or why not, in a sentence.
         reply: oneshot::Sender<Result<OrderReport, OrderRefused>>,
     },
+    /// Examine the live network.
+    Doctor {
+        /// The virtual service; `None`: all of them.
+        service: Option<String>,
+        /// Takes the lines of the examination, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<mpsc::Receiver<DoctorLine>, String>>,
+    },
     /// Show everything as Prometheus metrics.
     Metrics {
         /// Takes the text.
@@ -79,6 +87,13 @@ pub enum Request {
         /// Takes what was done, or why nothing.
         reply: oneshot::Sender<Result<ConfirmReport, ReloadRefused>>,
     },
+    /// Trace a client's frames. The trace ends when the lines are not taken any more.
+    Trace {
+        /// Whose, and for how long; `by` is filled in.
+        request: TraceRequest,
+        /// Takes the lines, or why there are none.
+        reply: oneshot::Sender<Result<mpsc::Receiver<TraceLine>, TraceRefused>>,
+    },
     /// Stop the daemon.
     Stop {
         /// Whether the datapath goes too.
@@ -99,6 +114,17 @@ pub enum OrderRefused {
     /// There is no such virtual service or real server.
     #[error("{0}")]
     Unknown(String),
+    /// It could not be carried out.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why nothing is traced, one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TraceRefused {
+    /// Something else has to end first.
+    #[error("{0}")]
+    Busy(String),
     /// It could not be carried out.
     #[error("{0}")]
     Failed(String),

@@ -1,7 +1,7 @@
 //! From method, path and query to what is asked; a plain function.
 
 use hyper::{Method, StatusCode};
-use lb_core::view::{ConnectionsQuery, EventsQuery, PersistenceQuery, QueryError};
+use lb_core::view::{ConnectionsQuery, DoctorQuery, EventsQuery, PersistenceQuery, QueryError};
 
 /// What a client asks for, understood but for the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +12,10 @@ pub(super) enum Call {
     ClearPersistence(PersistenceQuery),
     Health,
     Events(EventsQuery),
+    Doctor(DoctorQuery),
     Metrics,
     Order,
+    Trace,
     Reload,
     Confirm,
     Rollback,
@@ -46,9 +48,11 @@ impl From<QueryError> for Refusal {
 /// What the request line asks for.
 pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Call, Refusal> {
     let allowed = match path {
-        "/v1/status" | "/v1/connections" | "/v1/health" | "/v1/events" | "/v1/config" | "/metrics" => "GET",
+        "/v1/status" | "/v1/connections" | "/v1/health" | "/v1/events" | "/v1/doctor" | "/v1/config" | "/metrics" => {
+            "GET"
+        }
         "/v1/persistence" => "GET, DELETE",
-        "/v1/order" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
+        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
     };
     let query = query.unwrap_or_default();
@@ -57,11 +61,13 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("GET", "/v1/persistence") => return Ok(Call::Persistence(PersistenceQuery::parse(query)?)),
         ("DELETE", "/v1/persistence") => return Ok(Call::ClearPersistence(PersistenceQuery::parse(query)?)),
         ("GET", "/v1/events") => return Ok(Call::Events(EventsQuery::parse(query)?)),
+        ("GET", "/v1/doctor") => return Ok(Call::Doctor(DoctorQuery::parse(query)?)),
         ("GET", "/v1/status") => Call::Status,
         ("GET", "/v1/health") => Call::Health,
         ("GET", "/v1/config") => Call::EffectiveConfig,
         ("GET", "/metrics") => Call::Metrics,
         ("POST", "/v1/order") => Call::Order,
+        ("POST", "/v1/trace") => Call::Trace,
         ("POST", "/v1/reload") => Call::Reload,
         ("POST", "/v1/confirm") => Call::Confirm,
         ("POST", "/v1/rollback") => Call::Rollback,

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::answer::{Context, answer};
-use super::connections::{self, Listener};
+use super::connections::{self, Listener, Longer};
 use super::peer::Peer;
 use super::request::{Handle, Request};
 use super::socket::{self, BindError, SocketFile};
@@ -30,9 +30,11 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Of those, connections that may wait for events.
     pub waiting: usize,
+    /// Examinations of the network at a time.
+    pub examinations: usize,
     /// For the control loop to answer, beyond the wait that a request asks for.
     pub reply: Duration,
-    /// For a whole connection, the reading of the answer included.
+    /// For a whole connection, the reading of the answer included; a trace has its own length beside it.
     pub connection: Duration,
     /// For requests in hand to be answered once the server is told to stop.
     pub stop: Duration,
@@ -43,6 +45,7 @@ impl Default for Limits {
         Self {
             connections: 64,
             waiting: 32,
+            examinations: 1,
             header_read: Duration::from_secs(5),
             body_read: Duration::from_secs(5),
             body_bytes: 16 * 1024,
@@ -96,10 +99,11 @@ impl Server {
         let Self { socket, limits } = self;
         let handle = Handle::new(requests, limits.reply);
         let waiting = Arc::new(Semaphore::new(limits.waiting));
+        let examinations = Arc::new(Semaphore::new(limits.examinations));
         let (closing, closed) = watch::channel(false);
-        let context = Context { handle, limits, waiting, closed };
-        let service_of = |stream: &UnixStream| {
-            let (context, peer) = (context.clone(), Peer::of(stream));
+        let context = Context { handle, limits, waiting, examinations, closed, longer: Longer::default() };
+        let service_of = |stream: &UnixStream, longer| {
+            let (context, peer) = (Context { longer, ..context.clone() }, Peer::of(stream));
             service_fn(move |request| answer(request, context.clone(), peer))
         };
         // Those who wait for events are told first, so that they end in time.

@@ -7,6 +7,7 @@
 mod config;
 mod connections;
 mod control;
+mod doctor;
 mod events;
 mod exit;
 mod filters;
@@ -17,6 +18,7 @@ mod output;
 mod persistence;
 pub mod render;
 mod status;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -61,8 +63,12 @@ pub enum Command {
     Persistence(persistence::Args),
     /// Show every health check: what it found, how fast, and its last probes.
     Health(health::Args),
+    /// Examine the live network: find what keeps clients from being served, and say what to type.
+    Doctor(doctor::Args),
     /// List what happened, one sentence each.
     Events(events::Args),
+    /// Show the frames of a client as they come, with what becomes of each and why. Until Ctrl-C.
+    Trace(trace::Args),
     /// Take a real server out of service gently: no new clients, the old ones stay.
     Drain(order::Args),
     /// Take a real server out of service at once: its flows and persistent clients are cut.
@@ -117,7 +123,9 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Connections(args) => connections::run(args, &client, terminal(), out).await,
         Command::Persistence(args) => persistence::run(args, &client, terminal(), out).await,
         Command::Health(args) => health::run(args, &client, terminal(), out).await,
+        Command::Doctor(args) => doctor::run(args, &client, terminal(), out, err).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
+        Command::Trace(args) => trace::run(args, &client, out, err).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,

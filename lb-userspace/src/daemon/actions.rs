@@ -112,6 +112,7 @@ impl Daemon {
         }
         if !operations.is_empty() {
             self.control.settled();
+            self.rename_traced();
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Answers to the API: the overview, the listings, the orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,22 @@ use lb_common::abi::{
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
-use lb_core::config::model::Config;
+use lb_core::config::model::{Config, Mode};
 use lb_core::control::{Measured, Roster, ServerMeasures};
+use lb_core::tables::ServerKey;
 use lb_core::tables::expiry::elapsed;
-use lb_core::view::{self, Configuration, Connection, Counter, CounterAction, Network, PersistenceRecord, Status};
-use tokio::sync::oneshot;
+use lb_core::view::{
+    self, Configuration, Connection, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status,
+};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::{Daemon, End};
 use crate::api::Request;
 use crate::dataplane::Error;
+
+/// Lines of an examination that wait for its client.
+const EXAMINATION_LINES: usize = 64;
 
 impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) -> Option<End> {
@@ -57,8 +63,10 @@ impl Daemon {
                 });
             }
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
+            Request::Doctor { service, reply } => drop(reply.send(self.examination(service.as_deref()))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
             Request::Order { request, reply } => drop(reply.send(self.order(request))),
+            Request::Trace { request, reply } => self.trace(request, reply),
             Request::Metrics { reply } => self.render_metrics(reply),
             Request::Reload { request, reply } => drop(reply.send(self.reload(request).await)),
             Request::Confirm { reply } => drop(reply.send(self.confirm())),
@@ -67,6 +75,29 @@ impl Daemon {
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
+    }
+
+    /// Begins an examination of the network, beside the loop.
+    fn examination(&self, service: Option<&str>) -> Result<mpsc::Receiver<DoctorLine>, String> {
+        let mut known = self.control.for_examination();
+        if let Some(name) = service {
+            known.config.virtual_services.retain(|service| service.name == name);
+            if known.config.virtual_services.is_empty() {
+                return Err(format!("there is no virtual service {name}; `lbctl status` lists them"));
+            }
+        }
+        let (lines, receiver) = mpsc::channel(EXAMINATION_LINES);
+        let names = self.control.wanted().server_numbers.iter().map(|(key, id)| (*id, key.clone())).collect();
+        let tables = std::sync::Arc::clone(&self.tables);
+        tokio::spawn(async move {
+            // Only for l4-nat it says anything, and a million flows take a second.
+            if known.config.virtual_services.iter().any(|service| service.mode == Mode::L4Nat) {
+                let heard = tokio::task::spawn_blocking(move || heard(&tables, &names)).await;
+                known.heard = heard.unwrap_or_default();
+            }
+            crate::doctor::run(known, lines).await;
+        });
+        Ok(receiver)
     }
 
     /// What is to be removed is gone when the client is answered. Should that fail, the client gets
@@ -310,6 +341,20 @@ impl Lister {
     fn seconds(&self, ticks: Ticks) -> u64 {
         (self.tick * ticks).as_secs()
     }
+}
+
+/// Servers with a TCP flow whose client has answered them.
+fn heard(tables: &crate::dataplane::Tables, names: &BTreeMap<ServerId, ServerKey>) -> BTreeSet<ServerKey> {
+    let mut heard = BTreeSet::new();
+    let walked = tables.for_each_flow(|key, flow| {
+        if key.protocol == protocol::TCP && FlowState::from_u8(flow.state) == FlowState::Established {
+            heard.extend(names.get(&flow.server).cloned());
+        }
+    });
+    if let Err(error) = walked {
+        warn!(%error, "the flows could not be looked through for an examination");
+    }
+    heard
 }
 
 fn node_name(config: &Config) -> String {

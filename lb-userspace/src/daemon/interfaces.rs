@@ -5,6 +5,7 @@ use nix::net::if_::if_nametoindex;
 use tracing::info;
 
 use super::Daemon;
+use super::trace::Tracing;
 use crate::dataplane::program;
 use crate::netlink;
 
@@ -29,7 +30,8 @@ impl Daemon {
         let interfaces = self.control.config().node.interfaces.clone();
         let mut devices = Vec::new();
         for interface in &interfaces {
-            self.program.attach(&interface.device, interface.xdp)?;
+            let program = self.tracing.as_mut().and_then(Tracing::program).unwrap_or(&mut self.program);
+            program.attach(&interface.device, interface.xdp)?;
             devices.push(Device::read(&interface.device).await?);
         }
         for device in program::attached(&self.options.pin_dir)? {
@@ -54,7 +56,8 @@ impl Daemon {
             }
             let interfaces = &self.control.config().node.interfaces;
             let mode = interfaces.iter().find(|interface| interface.device == device.name).map(|i| i.xdp);
-            let attached = self.program.attach(&device.name, mode.unwrap_or_default()).map_err(anyhow::Error::new);
+            let program = self.tracing.as_mut().and_then(Tracing::program).unwrap_or(&mut self.program);
+            let attached = program.attach(&device.name, mode.unwrap_or_default()).map_err(anyhow::Error::new);
             let read = match attached {
                 Ok(()) => Device::read(&device.name).await,
                 Err(error) => Err(error),

@@ -18,6 +18,7 @@ mod options;
 mod orders;
 mod proofs;
 mod start;
+mod trace;
 mod vips;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ use interfaces::Device;
 use metrics::Metrics;
 pub use options::Options;
 use proofs::Unkept;
+use trace::{Step, Tracing};
 use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
@@ -98,6 +100,8 @@ struct Daemon {
     happenings: Happenings,
     /// A configuration that waits to be confirmed.
     trial: Option<Trial>,
+    /// A client's frames are being traced, and the traced program is attached.
+    tracing: Option<Tracing>,
     health_kept: Instant,
     /// When the sweep under way was begun.
     sweep_begun: Instant,
@@ -122,6 +126,7 @@ enum Event {
     Probed(Report),
     Kernel(netlink::Event),
     Swept(Duration, Result<Swept, dataplane::Error>),
+    Trace(Step),
     Timeout,
     Reload,
     Stop,
@@ -152,6 +157,7 @@ impl Daemon {
             }
         };
         self.service.stopping();
+        self.stop_trace(true).await;
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
         let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
@@ -176,6 +182,12 @@ impl Daemon {
                 None => std::future::pending().await,
             }
         };
+        let tracing = async {
+            match self.tracing.as_mut() {
+                Some(tracing) => tracing.step().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             // In this order: an order to stop is never behind a flood of anything else.
             biased;
@@ -192,6 +204,7 @@ impl Daemon {
                     Err(error) => Event::Swept(Duration::ZERO, Err(failed(error).into())),
                 }
             }
+            step = tracing => Event::Trace(step),
             () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
         }
     }
@@ -236,6 +249,7 @@ impl Daemon {
                     self.serve_metrics().await;
                 }
             }
+            Event::Trace(step) => self.traced(step).await,
             Event::Timeout => self.timeout(now).await,
             // What came of it is told by the reload itself.
             Event::Reload => drop(self.reload(ReloadRequest::default()).await),
@@ -307,6 +321,7 @@ impl Daemon {
         if let Some(sweeping) = self.sweeping.take() {
             let _ = sweeping.await;
         }
+        self.stop_trace(false).await;
         self.remove_vips().await;
         program::remove(&self.options.pin_dir)?;
         numbers::forget(&self.options.runtime_dir())?;

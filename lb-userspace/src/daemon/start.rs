@@ -89,6 +89,7 @@ impl Daemon {
             loaded: now,
             devices: Vec::new(),
             trial: None,
+            tracing: None,
             health_kept: now,
             sweep_begun: now,
             orders_problem: None,

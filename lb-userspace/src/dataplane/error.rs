@@ -138,6 +138,14 @@ pub enum Error {
     /// The program's log cannot be read.
     #[error("the log of the datapath cannot be read: {0}")]
     Log(aya_log::Error),
+    /// A table of a trace cannot be used.
+    #[error("a trace cannot use its table {table}: {reason}")]
+    Trace {
+        /// Its name.
+        table: &'static str,
+        /// Why.
+        reason: MapError,
+    },
     /// Something of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -12,6 +12,7 @@ mod sweep;
 mod sys;
 mod table;
 mod tables;
+mod trace;
 
 pub use clock::Clock;
 pub use error::Error;
@@ -21,6 +22,7 @@ pub use program::{Options, Program};
 pub use sweep::Swept;
 pub use table::Table;
 pub use tables::Tables;
+pub use trace::{Following, Trace};
 
 #[cfg(test)]
 mod tests;

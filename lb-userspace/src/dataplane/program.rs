@@ -12,10 +12,11 @@ use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{ABI_VERSION, Settings};
+use lb_common::abi::{ABI_VERSION, Settings, TRACE_RING_BYTES};
 use lb_core::config::model::{self, Limits};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::{Error, Table, object};
 
@@ -70,6 +71,21 @@ impl Program {
     /// # Errors
     /// When there is no BPF file system, the tables are of another version, or the kernel refuses.
     pub fn load(options: &Options) -> Result<Self, Error> {
+        let mut program = Self::load_switched(options, false)?;
+        program.pin()?;
+        Ok(program)
+    }
+
+    /// Loads the program once more over the same tables, as one that tells of frames. Whoever looks at the
+    /// pinned program goes on seeing the other one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(super) fn load_traced(options: &Options) -> Result<Self, Error> {
+        Self::load_switched(options, true)
+    }
+
+    fn load_switched(options: &Options, traced: bool) -> Result<Self, Error> {
         let pins = &options.pins;
         prepare(pins)?;
         check_version(pins)?;
@@ -78,21 +94,24 @@ impl Program {
         for (name, path) in TABLES.into_iter().zip(&paths) {
             loader.map_pin_path(name, path.as_path());
         }
-        let verdict_log = u8::from(options.log_verdicts);
+        let (verdict_log, trace) = (u8::from(options.log_verdicts), u8::from(traced));
+        // The least that the kernel takes, for a ring buffer that nobody writes to.
+        let ring = if traced { TRACE_RING_BYTES } else { page_bytes() };
         loader
             .map_max_entries("flows", options.limits.flows)
             .map_max_entries("pending_flows", options.limits.pending_flows)
             .map_max_entries("replies", options.limits.translated_flows)
             .map_max_entries("persistence", options.limits.persistence)
             .override_global("TICK_SHIFT", &options.tick_shift, true)
-            .override_global("VERDICT_LOG", &verdict_log, true);
+            .map_max_entries("trace", ring)
+            .override_global("VERDICT_LOG", &verdict_log, true)
+            .override_global("TRACE", &trace, true);
         let mut program = Self { ebpf: loader.load(object::DATAPATH).map_err(Error::Load)?, pins: pins.clone() };
         program.xdp()?.load().map_err(Error::loading)?;
-        program.pin()?;
         Ok(program)
     }
 
-    /// The object, for its log.
+    /// The object, for its log and what it traces.
     pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
@@ -252,6 +271,11 @@ pub fn remove(pins: &Path) -> Result<(), Error> {
         detach(pins, &device)?;
     }
     fs::remove_dir_all(pins).map_err(|reason| Error::FileSystem { path: pins.to_owned(), reason })
+}
+
+fn page_bytes() -> u32 {
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u32::try_from(bytes).ok());
+    bytes.unwrap_or(TRACE_RING_BYTES)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), Error> {

@@ -1,5 +1,5 @@
 //! The few commands of bpf(2) that aya does not offer: elements and batches of any type that
-//! crosses the boundary as bytes. All `unsafe` of the dataplane is here.
+//! crosses the boundary as bytes, and reading what the program wrote. All `unsafe` of the dataplane is here.
 //!
 //! See linux/bpf.h, `union bpf_attr`, and kernel/bpf/syscall.c.
 
@@ -8,7 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
+use aya::maps::{MapData, RingBuf};
 use lb_common::abi::Plain;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// An array of 64-bit words that kernel and daemon share (BPF_F_MMAPABLE).
 pub(super) struct SharedWords {
@@ -190,4 +193,17 @@ pub(super) fn delete_batch<K: Plain>(map: BorrowedFd<'_>, keys: &[K]) -> io::Res
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(attributes.count as usize),
         Err(error) => Err(error),
     }
+}
+
+/// What the program wrote into a ring buffer, if it has the size of the type.
+pub(super) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: as many bytes as the type has, of which every pattern is valid (`Plain`); no alignment is asked.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// A ring buffer whose entries can be waited for. Needs a tokio runtime.
+pub(super) fn awaited(events: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the ring buffer owns its descriptor, and neither it nor this crate closes or replaces that
+    // while the ring buffer lives.
+    Ok(unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }?)
 }

@@ -102,7 +102,7 @@ impl Listener {
     pub async fn serve(self, handle: Handle, stop: impl Future<Output = ()>) {
         let limits = self.limits;
         let latest = Arc::new(Latest::new(handle, self.fresh));
-        let service_of = |_: &TcpStream| {
+        let service_of = |_: &TcpStream, _| {
             let latest = Arc::clone(&latest);
             service_fn(move |request| answer(request, Arc::clone(&latest)))
         };

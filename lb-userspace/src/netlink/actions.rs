@@ -17,6 +17,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use tracing::debug;
 
+use super::connection::Connection;
 use super::message::{family, host_prefix};
 use super::{Error, Netlink, announce, message};
 
@@ -69,23 +70,7 @@ impl Netlink {
     /// # Errors
     /// Those of the machine: no route, not a unicast one, or no answer.
     pub async fn route(&mut self, destination: IpAddr) -> Result<RouteAnswer, RouteError> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = family(destination);
-        question.header.destination_prefix_length = host_prefix(destination);
-        let address = match destination {
-            IpAddr::V4(address) => RouteAddress::Inet(address),
-            IpAddr::V6(address) => RouteAddress::Inet6(address),
-        };
-        question.attributes.push(RouteAttribute::Destination(address));
-        let answers = match self.connection.request(RouteNetlinkMessage::GetRoute(question), 0).await {
-            Ok(answers) => answers,
-            Err(error) => return Err(refusal(&error)),
-        };
-        let answer = answers.iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => Some(message::route(route)),
-            _ => None,
-        });
-        answer.unwrap_or_else(|| Err(RouteError::Failed("an empty answer".into())))
+        route(&mut self.connection, destination).await
     }
 
     /// Asks for a neighbour entry: [`Input::Neighbour`] or [`Input::NeighbourGone`].
@@ -189,6 +174,26 @@ impl Netlink {
             _ => Ok(()),
         }
     }
+}
+
+pub(super) async fn route(connection: &mut Connection, destination: IpAddr) -> Result<RouteAnswer, RouteError> {
+    let mut question = RouteMessage::default();
+    question.header.address_family = family(destination);
+    question.header.destination_prefix_length = host_prefix(destination);
+    let address = match destination {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    };
+    question.attributes.push(RouteAttribute::Destination(address));
+    let answers = match connection.request(RouteNetlinkMessage::GetRoute(question), 0).await {
+        Ok(answers) => answers,
+        Err(error) => return Err(refusal(&error)),
+    };
+    let answer = answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewRoute(route) => Some(message::route(route)),
+        _ => None,
+    });
+    answer.unwrap_or_else(|| Err(RouteError::Failed("an empty answer".into())))
 }
 
 /// A refused route question. The errors are those of the refusing route kinds (ip-route(8):

@@ -56,7 +56,7 @@ impl Netlink {
     }
 }
 
-async fn host(connection: &mut Connection) -> Result<Host, Error> {
+pub(super) async fn host(connection: &mut Connection) -> Result<Host, Error> {
     let links = links(connection).await.map_err(|error| Error::new("read the network interfaces", error))?;
     let addresses = addresses(connection).await.map_err(|error| Error::new("read the IP addresses", error))?;
     Ok(Host { links, addresses })

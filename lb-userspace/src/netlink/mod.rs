@@ -27,6 +27,7 @@ mod host;
 mod message;
 mod monitor;
 pub(crate) mod packet;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use tokio::task::JoinHandle;
 pub use announce::{gratuitous_arp, unsolicited_advertisement};
 pub use attachment::is_generic;
 pub use host::Host;
+pub use survey::{Surveyed, survey};
 
 use self::connection::Connection;
 use self::packet::PacketSocket;

@@ -12,12 +12,12 @@ use aya::maps::MapData;
 use aya::{TestRun, TestRunOptions};
 use lb_common::abi::{
     Address, Flow, FlowKey, Opened, Persistence, PersistenceKey, PortRanges, PortRangesKey, Server, ServerCounters,
-    Service, ServicePortKey, Settings, Ticks, VerdictCounters,
+    Service, ServicePortKey, Settings, Ticks, TraceFilter, VerdictCounters,
 };
 use lb_common::datapath::Reason;
 use lb_common::testing::MemTables;
 use lb_core::config::model::Limits;
-use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, program};
+use lb_userspace::dataplane::{Clock, Options, Program, Table, Tables, Trace, program};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
@@ -31,6 +31,7 @@ pub struct Rig {
     program: Program,
     clock: Clock,
     pins: PathBuf,
+    options: Options,
 }
 
 /// What became of a frame.
@@ -55,7 +56,21 @@ impl Rig {
         let clock = Clock::start()?;
         let options = Options { pins: pins.clone(), limits, tick_shift: clock.shift(), log_verdicts: false };
         let program = Program::load(&options)?;
-        Ok(Self { program, clock, pins })
+        Ok(Self { program, clock, pins, options })
+    }
+
+    /// The traced program over the same tables, attached to nothing, and what it tells of.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn trace(&self, filter: &TraceFilter) -> Result<(Program, Trace)> {
+        Ok(Trace::load(&self.options, filter)?)
+    }
+
+    /// Where everything is pinned.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
     }
 
     /// A table by its name.

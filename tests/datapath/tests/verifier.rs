@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::process::Command;
 
 use aya_obj::generated::bpf_insn;
 use aya_obj::{Function, Object};
+use lb_common::abi::TraceFilter;
 use lb_core::config::model::Limits;
 use lb_datapath_tests::Rig;
 
@@ -29,6 +31,47 @@ fn the_verifier_is_done_long_before_its_limit() {
     let processed = info.verified_instruction_count().expect("Linux 5.16 and later tell");
     println!("the verifier processed {processed} instructions");
     assert!(processed < MOST_INSTRUCTIONS, "the verifier processed {processed}, more than {MOST_INSTRUCTIONS}");
+}
+
+#[test]
+fn a_trace_costs_the_verifier_little_and_nothing_while_there_is_none() {
+    let mut rig = Rig::load("verifier-trace", Limits::default()).expect("loading the program");
+    let everybody = TraceFilter::default();
+    let (mut traced, _trace) = rig.trace(&everybody).expect("loading the traced program");
+    let processed = |program: &aya::programs::Xdp| {
+        let info = program.info().expect("what the kernel says about it");
+        info.verified_instruction_count().expect("Linux 5.16 and later tell")
+    };
+    let (off, on) = (processed(rig.xdp().expect("the program")), processed(traced.xdp().expect("the program")));
+    println!("the verifier processed {off} instructions, and {on} with a trace");
+    assert!(on < MOST_INSTRUCTIONS, "the verifier processed {on}, more than {MOST_INSTRUCTIONS}");
+    // Without a trace nothing calls what is behind the switch. Linux before 6.8 keeps global functions that
+    // nobody calls in the program; they cost memory and no time.
+    traced.xdp().expect("the program").pin(rig.pins().join("traced")).expect("pinned");
+    assert_eq!(calls(&rig.pins().join("traced")), 3, "of a frame's beginning, its server and its end");
+    assert_eq!(calls(&rig.pins().join("programs/lb_forward")), 0, "calls of the trace without one");
+}
+
+/// Calls of functions of the trace in the program as the kernel runs it.
+fn calls(pin: &Path) -> usize {
+    let code = translated(pin);
+    let distinct: BTreeSet<_> = code.lines().filter_map(called).filter(|name| name.contains("lb_trace_")).collect();
+    println!("{} calls: {distinct:?}", pin.display());
+    distinct.len()
+}
+
+/// Whom an instruction calls, by name.
+fn called(line: &str) -> Option<&str> {
+    line.split_once(" call ")?.1.split_once('#').map(|(_, name)| name)
+}
+
+/// The program as the kernel runs it.
+fn translated(pin: &Path) -> String {
+    let pin = pin.to_str().expect("a readable path");
+    let output = Command::new("bpftool").args(["prog", "dump", "xlated", "pinned", pin]).output();
+    let output = output.expect("bpftool is not installed: apt-get install -y --no-install-recommends bpftool");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
 }
 
 #[test]

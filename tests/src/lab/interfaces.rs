@@ -38,6 +38,18 @@ impl Host {
         Ok(())
     }
 
+    /// Gives an interface and the switch's port an MTU of any size. The port loses its XDP program, which
+    /// bounds the MTU: frames that the host sends by XDP in its driver do not arrive any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_long_mtu(&self, device: &str, mtu: u32) -> Result<()> {
+        let (port, mtu) = (self.port(device), mtu.to_string());
+        ip_in(&self.switch, &["link", "set", &port, "xdpdrv", "off"])?;
+        ip_in(&self.switch, &["link", "set", &port, "mtu", &mtu])?;
+        self.ip(&["link", "set", device, "mtu", &mtu])
+    }
+
     /// Adds an address such as `192.0.2.1/24` or `2001:db8::1/64`.
     ///
     /// # Errors

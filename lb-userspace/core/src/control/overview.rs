@@ -1,6 +1,6 @@
 //! The overview of services and servers: configuration, states and measures in one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lb_common::abi::ServerId;
@@ -8,6 +8,7 @@ use lb_common::abi::ServerId;
 use super::Control;
 use super::known::Known;
 use super::leaving::Leaving;
+use crate::doctor;
 use crate::health::State;
 use crate::tables::{Admin, ServerIdentity, ServerKey};
 use crate::view::{self, RealServer, ServerState, VirtualService, service_state};
@@ -31,6 +32,20 @@ pub struct ServerMeasures {
 pub type Measured = BTreeMap<ServerId, ServerMeasures>;
 
 impl Control {
+    /// What an examination of the network begins with; which real servers clients hear is in the tables.
+    #[must_use]
+    pub fn for_examination(&self) -> doctor::Known {
+        let addresses = self.servers.values().map(Known::address);
+        let hops = addresses.filter_map(|address| Some((address, self.neighbours.status(address)?.clone())));
+        let halted = self.servers.iter().filter(|(_, known)| known.admin() == Admin::Halted);
+        doctor::Known {
+            config: self.config.clone(),
+            hops: hops.collect(),
+            halted: halted.map(|(key, _)| key.clone()).collect(),
+            heard: BTreeSet::new(),
+        }
+    }
+
     /// Services and their servers, in the order of the configuration.
     #[must_use]
     pub fn status(&self, measured: &Measured, now: Instant) -> Vec<VirtualService> {

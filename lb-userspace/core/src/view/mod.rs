@@ -8,6 +8,7 @@
 
 mod connections;
 mod control;
+mod doctor;
 mod event;
 mod health;
 mod network;
@@ -16,6 +17,7 @@ mod persistence;
 mod query;
 mod real_server;
 mod status;
+mod trace;
 mod words;
 
 #[cfg(test)]
@@ -26,6 +28,9 @@ pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
     StopReport, StopRequest,
 };
+pub use doctor::{
+    DoctorLine, DoctorQuery, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy,
+};
 pub use event::{Event, EventKind, Events, EventsQuery, MAX_WAIT_SECONDS, Severity};
 pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
@@ -35,5 +40,9 @@ pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer};
 pub use status::{
     Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
+};
+pub use trace::{
+    DEFAULT_TRACE_SECONDS, Fragment, Frame, Leaving, MAX_TRACE_SECONDS, TcpFlag, TraceEnd, TraceLine, TraceRequest,
+    TracedFrame,
 };
 pub use words::{CounterAction, FlowState, Method, Mode, Protocol, Scheduler, ServerState, ServiceState, Transport};

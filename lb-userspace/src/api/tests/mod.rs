@@ -1,11 +1,13 @@
 //! The server over a real Unix socket, with a control loop that answers from fixtures.
 
+mod examining;
 mod orders;
 mod peers;
 mod requests;
 mod robustness;
 mod routes;
 mod socket;
+mod traces;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -13,16 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lb_core::view::{
-    Check, Configuration, ConfirmReport, Connection, Connections, Event, EventKind, Events, EventsQuery, FlowState,
-    HealthList, HealthState, OrderReport, OrderRequest, PersistenceList, PersistenceRecord, ReloadReport,
-    ReloadRequest, ReloadResult, Sample, ServerState, Severity, Status, Transport,
+    Check, Configuration, ConfirmReport, Connection, Connections, DoctorLine, Event, EventKind, Events, EventsQuery,
+    Examination, Finding, FindingCode, FlowState, HealthList, HealthState, OrderReport, OrderRequest, PersistenceList,
+    PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState,
+    Severity, Status, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server};
+use super::{Client, Limits, OrderRefused, ReloadRefused, Request, Server, TraceRefused};
 
 /// A directory of its own for each test, gone on drop.
 pub(crate) struct Directory(PathBuf);
@@ -263,9 +266,11 @@ async fn control(
                 send(reply, records().filter(|record| query.matches(record)).count() as u64);
             }
             Request::Reload { request, reply } => send(reply, reload(script.reload, request)),
+            Request::Doctor { service, reply } => send(reply, examination(service.as_deref())),
             Request::Health { reply } => send(reply, health()),
             Request::Events { query, reply } => send(reply, select(&events(), &query)),
             Request::Order { request, reply } => send(reply, order(request)),
+            Request::Trace { reply, .. } => send(reply, Err(TraceRefused::Busy("alice traces 192.0.2.7".into()))),
             Request::Metrics { reply } => send(reply, "# TYPE lb_up gauge\nlb_up 1\n".to_owned()),
             Request::Confirm { reply } => send(reply, waiting(script, "the configuration stays in force")),
             Request::Rollback { reply } => send(reply, waiting(script, "the configuration before is in force again")),
@@ -284,6 +289,40 @@ async fn control(
 /// A client that left is no concern of the control loop.
 pub(crate) fn send<T>(reply: oneshot::Sender<T>, answer: T) {
     let _ = reply.send(answer);
+}
+
+/// Two lines of progress and a result with one finding; nothing else than the service `web` is known.
+fn examination(service: Option<&str>) -> Result<mpsc::Receiver<DoctorLine>, String> {
+    if let Some(name) = service.filter(|name| *name != "web") {
+        return Err(format!("there is no virtual service {name}"));
+    }
+    let (lines, receiver) = mpsc::channel(3);
+    for done in [1, 2] {
+        lines.try_send(DoctorLine::Progress(Progress { done, total: 2, what: "a question".into() })).unwrap();
+    }
+    lines.try_send(DoctorLine::Result(finding())).unwrap();
+    Ok(receiver)
+}
+
+/// A result with one finding.
+pub(crate) fn finding() -> Examination {
+    let code = FindingCode::VipAnswered;
+    let finding = Finding {
+        code,
+        severity: code.severity(),
+        what: "HT1 (192.168.94.115, 02:00:00:00:01:15) answers ARP for the VIP 192.168.94.110".into(),
+        place: Place { services: vec!["web".into()], server: Some("HT1".into()), interface: Some("eth0".into()) },
+        why: "Clients and routers that hear its answer send everything to this one server, past the balancer.".into(),
+        fix: vec![Remedy {
+            at: "on HT1 (Linux)".into(),
+            commands: vec![
+                "sysctl -w net.ipv4.conf.all.arp_ignore=1".into(),
+                "echo 'net.ipv4.conf.all.arp_ignore = 1' >> /etc/sysctl.d/90-lb.conf".into(),
+            ],
+        }],
+    };
+    let untold = vec!["whether HT2 of web takes packets for 192.168.94.110: nothing comes back".into()];
+    Examination { findings: vec![finding], untold, asked: 3 }
 }
 
 fn waiting(script: Script, sentence: &str) -> Result<ConfirmReport, ReloadRefused> {

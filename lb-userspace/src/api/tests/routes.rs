@@ -1,7 +1,7 @@
 //! The routing table, as a function.
 
 use hyper::{Method, StatusCode};
-use lb_core::view::{ConnectionsQuery, EventsQuery, PersistenceQuery};
+use lb_core::view::{ConnectionsQuery, DoctorQuery, EventsQuery, PersistenceQuery};
 
 use crate::api::route::{Call, route};
 
@@ -23,8 +23,11 @@ fn every_path_has_its_methods() {
         (Method::GET, "/v1/health", None, Call::Health),
         (Method::GET, "/v1/events", None, Call::Events(EventsQuery::default())),
         (Method::GET, "/v1/events", Some("after=3&wait=25"), Call::Events(events)),
+        (Method::GET, "/v1/doctor", None, Call::Doctor(DoctorQuery::default())),
+        (Method::GET, "/v1/doctor", Some("service=a+b"), Call::Doctor(DoctorQuery { service: Some("a b".into()) })),
         (Method::GET, "/metrics", None, Call::Metrics),
         (Method::POST, "/v1/order", None, Call::Order),
+        (Method::POST, "/v1/trace", None, Call::Trace),
         (Method::POST, "/v1/confirm", None, Call::Confirm),
         (Method::POST, "/v1/rollback", None, Call::Rollback),
     ];
@@ -39,6 +42,13 @@ fn what_is_wrong_is_said() {
         (Method::GET, "/", None, StatusCode::NOT_FOUND, "there is nothing at /"),
         (Method::GET, "/v1/status/", None, StatusCode::NOT_FOUND, "there is nothing at /v1/status/"),
         (Method::GET, "/v2/status", None, StatusCode::NOT_FOUND, "there is nothing at /v2/status"),
+        (
+            Method::GET,
+            "/v1/doctor",
+            Some("server=HT1"),
+            StatusCode::BAD_REQUEST,
+            "unknown parameter `server`; known are: service",
+        ),
         (Method::POST, "/v1/status", None, StatusCode::METHOD_NOT_ALLOWED, "/v1/status takes GET, not POST"),
         (
             Method::PUT,

@@ -192,7 +192,7 @@ fn finish(outcomes: &[Outcome], json: bool, out: &mut impl Write) -> Result<(), 
 }
 
 /// The person behind `sudo`, else the login of this user. Without either the daemon knows the number.
-fn ordered_by() -> Option<String> {
+pub(super) fn ordered_by() -> Option<String> {
     let behind = std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty());
     behind.or_else(|| Some(nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok()??.name))
 }

@@ -1,5 +1,6 @@
 //! What a terminal shows: views in, text out. Pure: width and colour are arguments.
 
+mod doctor;
 mod event;
 mod health;
 mod human;
@@ -8,11 +9,13 @@ mod order;
 mod status;
 mod style;
 mod table;
+mod trace;
 mod wrong;
 
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use doctor::{examination, progress};
 pub use event::event;
 pub use health::health;
 pub use human::{age, count, cut_ports};
@@ -20,3 +23,4 @@ pub use listing::{confirmed, connections, persistence, reload, stop, warnings};
 pub use order::{counted, left, order, order_warnings};
 pub use status::{Earlier, status, status_since};
 pub use style::clean_text;
+pub use trace::traced;

@@ -81,7 +81,7 @@ fn servers(status: &Status) -> impl Iterator<Item = (&VirtualService, &RealServe
 }
 
 /// `text` after `lead`, wrapped, its further lines below its first.
-fn paragraph(lead: &str, text: &str, width: usize) -> String {
+pub(super) fn paragraph(lead: &str, text: &str, width: usize) -> String {
     let lines = wrap(text, width.saturating_sub(lead.len()).max(20));
     let indent = format!("\n{}", " ".repeat(lead.len()));
     format!("{lead}{}\n", lines.join(&indent))

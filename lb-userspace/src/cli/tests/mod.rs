@@ -1,7 +1,9 @@
 //! `lbctl` as it is typed, against a real API with a control loop that answers from fixtures.
 
+mod examining;
 mod following;
 mod orders;
+mod tracing;
 mod typed;
 mod watching;
 

@@ -164,7 +164,7 @@ fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, 
     };
     if old.mode != new.mode {
         let (from, to) = (old.mode.word().to_owned(), new.mode.word().to_owned());
-        push(Touch::ModeChanged { from, to }, Flows::Cut, Clients::Stay);
+        push(Touch::ModeChanged { from, to }, Flows::Cut, Clients::Move);
     }
     if old.address != new.address {
         let (from, to) = (old.address.to_string(), new.address.to_string());

@@ -257,3 +257,20 @@ fn a_reload_and_a_stop_say_what_they_mean() {
     assert!(render::stop(StopReport { detach: true }).contains("no longer answered"));
     assert!(render::stop(StopReport { detach: false }).contains("goes on forwarding"));
 }
+
+#[test]
+fn a_finding_says_what_where_why_and_what_to_type() {
+    let found = crate::api::tests::finding();
+    expect("finding.txt", &render::examination(&found, 80, false));
+    // A command is there to be copied: it is broken by the terminal, if at all.
+    let narrow = render::examination(&found, 40, false);
+    for command in &found.findings[0].fix[0].commands {
+        assert!(narrow.contains(&format!("\n    {command}\n")), "{narrow}");
+    }
+    assert!(render::examination(&found, 80, true).contains("\x1b[31mproblem: vip-answered\x1b[0m"));
+    let healthy = lb_core::view::Examination { asked: 4, ..Default::default() };
+    assert_eq!(
+        render::examination(&healthy, 80, true),
+        "Nothing wrong was found; 4 questions of the network were answered.\n"
+    );
+}
