@@ -2,13 +2,17 @@
 //! `cargo xtask bench` loads beside it, by themselves or on real links. Never installed.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+use core::arch::asm;
+
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Address, Flow, FlowKey};
+use lb_common::abi::{Address, Flow, FlowKey, Reply};
 
 /// A table as large as the flow table.
 #[btf_map(name = "million")]
@@ -18,7 +22,25 @@ static MILLION: LruHashMap<FlowKey, Flow, { 1 << 20 }> = LruHashMap::new();
 #[btf_map(name = "pending")]
 static PENDING: LruHashMap<FlowKey, Flow, { 1 << 17 }> = LruHashMap::new();
 
-/// The program that `vary` hands the frame to, at 0.
+/// Tables of the same kind and size as those of translated flows, filled; and two that are filled by
+/// `bare_inserts`.
+#[btf_map(name = "bare_flows")]
+static BARE_FLOWS: HashMap<FlowKey, Flow, { 1 << 20 }> = HashMap::new();
+#[btf_map(name = "bare_replies")]
+static BARE_REPLIES: HashMap<FlowKey, Reply, { 1 << 20 }> = HashMap::new();
+#[btf_map(name = "new_flows")]
+static NEW_FLOWS: HashMap<FlowKey, Flow, { 1 << 20 }> = HashMap::new();
+#[btf_map(name = "new_replies")]
+static NEW_REPLIES: HashMap<FlowKey, Reply, { 1 << 18 }> = HashMap::new();
+
+/// A bit for each flow that may be known, by a hash of its key: what new flows could be looked up in.
+#[btf_map(name = "presence")]
+static PRESENCE: Array<u64, { PRESENCE_WORDS as usize }> = Array::new();
+
+/// Eight bits for each of a million flows: one new flow of eight is looked up in vain.
+const PRESENCE_WORDS: u32 = (1 << 23) / 64;
+
+/// The program that `vary` and the replays hand the frame to, at 0.
 #[btf_map(name = "next")]
 static NEXT: ProgramArray<1> = ProgramArray::new();
 
@@ -40,6 +62,32 @@ static CLIENTS: Array<Turns, 1> = Array::new();
 
 /// Bytes of a frame that `vary` writes anew: as far as the ports, and a few more.
 const HEAD: usize = 40;
+
+/// What the replays make of a frame before they hand it on: a datapath that translates leaves another
+/// one behind than it was given.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Replayed {
+    /// The frame up to the type of its payload.
+    link: [u32; 3],
+    /// The type.
+    kind: u32,
+    /// The rest. In the words that the datapath reads: a processor is slow to read what was just
+    /// written in other pieces.
+    rest: [u32; REPLAYED_WORDS],
+    /// How many clients take turns, less one: a power of two less one.
+    mask: u64,
+    /// Frames so far.
+    turn: u64,
+}
+
+/// Words of a replayed frame behind the type: an IPv6 header, one of TCP, and four bytes.
+const REPLAYED_WORDS: usize = 16;
+const REPLAYED: usize = 14 + 4 * REPLAYED_WORDS;
+
+/// The frame of the replays.
+#[btf_map(name = "replayed")]
+static REPLAYED_FRAME: Array<Replayed, 1> = Array::new();
 
 /// What `play` sends, and where.
 #[repr(C)]
@@ -81,6 +129,22 @@ const TCP_CHECKSUM: usize = 14 + 20 + 16;
 
 /// Ethernet, IPv4 and TCP or UDP, untagged and without options: where ports end.
 const PORTS_END: usize = 14 + 20 + 4;
+
+/// Stores a number at any alignment, as `XdpPacket` of the datapath does. The caller has compared the
+/// place with the frame's end.
+macro_rules! store {
+    ($size:literal, $pointer:expr, $value:expr) => {
+        // SAFETY: see above; no reference into the frame is alive.
+        unsafe {
+            asm!(
+                concat!("*(", $size, " *)({pointer} + 0) = {value}"),
+                pointer = in(reg) $pointer,
+                value = in(reg) u64::from($value),
+                options(nostack, preserves_flags),
+            );
+        }
+    };
+}
 
 #[inline(always)]
 fn frame(ctx: &XdpContext) -> Option<*mut u16> {
@@ -134,8 +198,26 @@ fn key(frame: *mut u16) -> FlowKey {
 /// The floor: parses Ethernet, IPv4 and ports, swaps the MAC addresses and transmits.
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {
-    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    floor_of(&ctx)
+}
+
+#[inline(always)]
+fn floor_of(ctx: &XdpContext) -> u32 {
+    let Some(frame) = frame(ctx) else { return XDP_ABORTED };
     if !is_ours(frame) { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The floor in a global function: what a call costs, which is more where the processor must not guess
+/// where a function returns to.
+#[xdp]
+pub fn floor_called(ctx: XdpContext) -> u32 {
+    lb_floor(ctx.ctx)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_floor(ctx: *mut xdp_md) -> u32 {
+    floor_of(&XdpContext::new(ctx))
 }
 
 /// The floor and one lookup in a table of a million flows.
@@ -159,6 +241,177 @@ pub fn bare_insert(ctx: XdpContext) -> u32 {
         return XDP_ABORTED;
     }
     if PENDING.insert(key(frame), Flow::default(), 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The floor and one lookup in a table of a million flows, as the datapath has it.
+#[xdp]
+pub fn bare_flow(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    let Some(entry) = BARE_FLOWS.get_ptr(key(frame)) else { return XDP_ABORTED };
+    // Read and not written, as the datapath does but for once in a tick.
+    // SAFETY: the entry was found in this run.
+    if unsafe { (*entry).last_seen } == u32::MAX { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The floor and one lookup in a table of the replies to a million flows.
+#[xdp]
+pub fn bare_reply(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    let Some(entry) = BARE_REPLIES.get_ptr(key(frame)) else { return XDP_ABORTED };
+    // Read and not written, as the datapath does but for once in a tick.
+    // SAFETY: the entry was found in this run.
+    if unsafe { (*entry).last_seen } == u32::MAX { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The floor and the two insertions that a new translated flow needs.
+#[xdp]
+pub fn bare_inserts(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    let key = key(frame);
+    if NEW_FLOWS.insert(key, Flow::default(), BPF_NOEXIST.into()).is_err()
+        || NEW_REPLIES.insert(key, Reply::default(), BPF_NOEXIST.into()).is_err()
+    {
+        return XDP_ABORTED;
+    }
+    swap_macs(frame)
+}
+
+/// A lookup that finds nothing in a table of a million flows, and an insertion in one of pending
+/// flows: the least that a new flow costs in two tables.
+#[xdp]
+pub fn miss_and_insert(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) || BARE_FLOWS.get_ptr(key(frame)).is_some() {
+        return XDP_ABORTED;
+    }
+    if PENDING.insert(key(frame), Flow::default(), 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// The same with a filter before the lookup.
+#[xdp]
+pub fn filter_and_insert(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    if !is_ours(frame) {
+        return XDP_ABORTED;
+    }
+    let key = key(frame);
+    let (word, bit) = presence_bit(&key);
+    if PRESENCE.get(word).is_none_or(|word| word & bit != 0) && BARE_FLOWS.get_ptr(key).is_some() {
+        return XDP_ABORTED;
+    }
+    if PENDING.insert(key, Flow::default(), 0).is_err() { XDP_ABORTED } else { swap_macs(frame) }
+}
+
+/// Which bit a flow sets.
+#[inline(always)]
+fn presence_bit(key: &FlowKey) -> (u32, u64) {
+    let [a, b, c, d] = key.client.words();
+    let [e, f, g, h] = key.vip.words();
+    let ports = u64::from(key.client_port) << 32 | u64::from(key.vip_port) << 16 | u64::from(key.protocol);
+    let addresses = u64::from(a ^ e.rotate_left(7) ^ c ^ g.rotate_left(7)) << 32
+        | u64::from(b ^ f.rotate_left(7) ^ d ^ h.rotate_left(7));
+    let hash = (addresses ^ ports).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = ((hash ^ hash >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 32) as u32;
+    (hash >> 6 & (PRESENCE_WORDS - 1), 1 << (hash & 63))
+}
+
+/// Sets the bit of the flow of a frame.
+#[xdp]
+pub fn set_presence(ctx: XdpContext) -> u32 {
+    let Some(frame) = frame(&ctx) else { return XDP_ABORTED };
+    let (word, bit) = presence_bit(&key(frame));
+    let Some(word) = PRESENCE.get_ptr_mut(word) else { return XDP_ABORTED };
+    // SAFETY: an element of an array map; one CPU runs the bench.
+    unsafe { *word |= bit };
+    XDP_PASS
+}
+
+/// Writes the frame anew and hands it on.
+#[xdp]
+pub fn replay(ctx: XdpContext) -> u32 {
+    replayed(&ctx, |_, _| {})
+}
+
+/// The same, each time from another client, the one that `vary` would make it.
+#[xdp]
+pub fn replay_clients(ctx: XdpContext) -> u32 {
+    replayed(&ctx, |rest, client| {
+        rest[SOURCE] = address(client);
+        rest[PORTS] = rest[PORTS] & !0xffff | port(client);
+    })
+}
+
+/// The same, each time to another client.
+#[xdp]
+pub fn replay_to_clients(ctx: XdpContext) -> u32 {
+    replayed(&ctx, |rest, client| {
+        rest[DESTINATION] = address(client);
+        rest[PORTS] = rest[PORTS] & 0xffff | port(client) << 16;
+    })
+}
+
+/// The same, each time to another port, from as many real servers, 10.1.0.0 and on, as that needs.
+#[xdp]
+pub fn replay_to_ports(ctx: XdpContext) -> u32 {
+    replayed(&ctx, |rest, number| {
+        rest[SOURCE] = (0x0a01_0000 | number >> 16 & 0xffff).to_be();
+        rest[PORTS] = rest[PORTS] & 0xffff | (number & 0xffff).to_be();
+    })
+}
+
+/// Words of an IPv4 frame behind the type of its payload, without options.
+const SOURCE: usize = 3;
+const DESTINATION: usize = 4;
+const PORTS: usize = 5;
+
+/// 10.x.y.z, as in `vary`.
+#[inline(always)]
+fn address(client: u32) -> u32 {
+    let [low, middle, high, _] = client.to_le_bytes();
+    u32::from_ne_bytes([10, high, low, middle])
+}
+
+/// The port of this client in memory order.
+#[inline(always)]
+fn port(client: u32) -> u32 {
+    (0x4000 | (client >> 4 & 0x3fff) as u16).to_be().into()
+}
+
+#[inline(always)]
+fn replayed(ctx: &XdpContext, change: impl FnOnce(&mut [u32; REPLAYED_WORDS], u32)) -> u32 {
+    let start = ctx.data();
+    if start + REPLAYED > ctx.data_end() {
+        return XDP_ABORTED;
+    }
+    let Some(replayed) = REPLAYED_FRAME.get_ptr_mut(0) else { return XDP_ABORTED };
+    // SAFETY: an element of an array map; one CPU runs what is loaded with this one.
+    let replayed = unsafe { &mut *replayed };
+    replayed.turn += 1;
+    // An odd factor permutes the numbers below a power of two.
+    let number = replayed.turn.wrapping_mul(0x9e37_79b1) & replayed.mask;
+    let mut rest = replayed.rest;
+    change(&mut rest, number as u32);
+    for (i, word) in replayed.link.into_iter().enumerate() {
+        store!("u32", start + 4 * i, word);
+    }
+    store!("u16", start + 12, replayed.kind);
+    for (i, word) in rest.into_iter().enumerate() {
+        store!("u32", start + 14 + 4 * i, word);
+    }
+    // SAFETY: the helper replaces this program by the next; it returns only when there is none.
+    unsafe {
+        let _ = NEXT.tail_call(ctx, 0);
+    }
+    XDP_ABORTED
 }
 
 /// Gives the frame another client than last time, in an order that no cache likes, and hands it on.

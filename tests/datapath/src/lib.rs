@@ -25,6 +25,7 @@ pub mod balancer;
 pub mod frames;
 pub mod live;
 pub mod peers;
+pub mod replay;
 
 /// The loaded program and its tables.
 pub struct Rig {

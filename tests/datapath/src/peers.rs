@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
-use lb_common::abi::{Address, Flow, FlowKey, FlowState, ServerId, ServiceId};
+use lb_common::abi::{Address, Flow, FlowKey, FlowState, Plain, Reply, ServerId, ServiceId};
 use lb_common::wire::protocol;
 use lb_userspace::dataplane::Table;
 
+use crate::replay::Replay;
 use crate::time;
 
 /// The VIP of the bench.
@@ -26,6 +27,9 @@ pub const MILLION: u32 = 1 << 20;
 pub struct Peers {
     object: Ebpf,
     clients: Clients,
+    replay: Replay,
+    /// What `bare_inserts` fills.
+    new: (Table<FlowKey, Flow>, Table<FlowKey, Reply>),
 }
 
 impl Peers {
@@ -35,12 +39,38 @@ impl Peers {
     /// When the object is not built, or the kernel refuses it.
     pub fn load() -> Result<Self> {
         let mut object = load(&mut EbpfLoader::new())?;
-        for name in ["floor", "bare_lookup", "bare_insert"] {
+        for name in PROGRAMS {
             program(&mut object, name)?.load()?;
         }
-        let million = MapData::from_id(map_id(&mut object, "million")?)?;
-        fill(&Table::new(million, "million".into())?)?;
-        Ok(Self { object, clients: Clients::load()? })
+        let (keys, flows) = million(0);
+        table::<FlowKey, Flow>(&object, "million")?.set_many(&keys, &flows)?;
+        table::<FlowKey, Flow>(&object, "bare_flows")?.set_many(&keys, &flows)?;
+        let replies: Vec<_> = keys.iter().map(|key| answered(key, SERVER)).collect();
+        table::<FlowKey, Reply>(&object, "bare_replies")?.set_many(&replies, &vec![Reply::default(); replies.len()])?;
+        let new = (table(&object, "new_flows")?, table(&object, "new_replies")?);
+        Ok(Self { object, clients: Clients::load()?, replay: Replay::load()?, new })
+    }
+
+    /// Times one of the programs on a frame that is written anew each time, by a program of [`Replay`].
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn time_replayed(&mut self, name: &str, by: &str, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
+        let target = program(&mut self.object, name)?.fd()?.try_clone()?;
+        self.replay.play(by, &target, frame, clients, repeat)
+    }
+
+    /// The same for another program.
+    pub fn replay(&mut self) -> &mut Replay {
+        &mut self.replay
+    }
+
+    /// Forgets what `bare_inserts` has inserted: how many flows, and how many replies.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn forget_new(&self) -> Result<(usize, usize)> {
+        Ok((empty(&self.new.0)?, empty(&self.new.1)?))
     }
 
     /// Times one of the programs on one frame.
@@ -67,6 +97,48 @@ impl Peers {
     pub fn time_target(&mut self, target: &ProgramFd, frame: &[u8], clients: u64, repeat: u32) -> Result<Duration> {
         self.clients.time(target, frame, clients, repeat)
     }
+}
+
+/// Those that are measured.
+const PROGRAMS: [&str; 10] = [
+    "floor",
+    "floor_called",
+    "bare_lookup",
+    "bare_insert",
+    "bare_flow",
+    "bare_reply",
+    "bare_inserts",
+    "miss_and_insert",
+    "filter_and_insert",
+    "set_presence",
+];
+
+/// The real server that the flows of the bare tables are answered by.
+pub const SERVER: [u8; 4] = [10, 1, 0, 0];
+
+/// The key of the packets by which `server` answers a flow, where the client's address is left as it is.
+#[must_use]
+pub fn answered(key: &FlowKey, server: [u8; 4]) -> FlowKey {
+    FlowKey {
+        client: Address::v4(server),
+        vip: key.client,
+        client_port: key.vip_port,
+        vip_port: key.client_port,
+        ..*key
+    }
+}
+
+/// Removes all entries, and says how many there were.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn empty<V: Plain + Default>(table: &Table<FlowKey, V>) -> Result<usize> {
+    let mut all = Vec::new();
+    table.walk(|keys, _| {
+        all.extend_from_slice(keys);
+        true
+    })?;
+    Ok(table.remove_many(&all)?)
 }
 
 /// The program that plays many clients: it changes the client of a frame and hands it on.
@@ -154,7 +226,11 @@ impl Clients {
 
 /// Loads the object with the large tables at one entry, for who does not use them.
 pub(crate) fn load_small() -> Result<Ebpf> {
-    load(EbpfLoader::new().map_max_entries("million", 1).map_max_entries("pending", 1))
+    let mut loader = EbpfLoader::new();
+    for table in ["million", "pending", "bare_flows", "bare_replies", "new_flows", "new_replies"] {
+        loader.map_max_entries(table, 1);
+    }
+    load(&mut loader)
 }
 
 fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf> {
@@ -164,26 +240,20 @@ fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf> {
     loader.load_file(&path).with_context(|| format!("loading {}; `cargo xtask build-ebpf` makes it", path.display()))
 }
 
-/// The flows that `vary` asks for, in the order of their numbers, as the flow table is filled.
-fn fill(table: &Table<FlowKey, Flow>) -> Result<()> {
-    let (keys, flows) = million(0);
-    Ok(table.set_many(&keys, &flows)?)
-}
-
 /// As many flows as the tables hold, less a few that a bench opens itself.
 #[must_use]
 pub fn million(now: u32) -> (Vec<FlowKey>, Vec<Flow>) {
     let keys: Vec<_> = (0..MILLION - 16).map(|client| varied_flow(client, VIP, 80)).collect();
-    let flows = vec![established(0, 0, now); keys.len()];
+    let flows = vec![established(1, 1, now); keys.len()];
     (keys, flows)
 }
 
-fn map_id(object: &mut Ebpf, name: &str) -> Result<u32> {
-    let map = object.map(name).with_context(|| format!("no map `{name}`"))?;
-    match map {
-        aya::maps::Map::LruHashMap(map) => Ok(map.info()?.id()),
+fn table<K: Plain + Default, V: Plain + Default>(object: &Ebpf, name: &str) -> Result<Table<K, V>> {
+    let id = match object.map(name).with_context(|| format!("no map `{name}`"))? {
+        aya::maps::Map::LruHashMap(map) | aya::maps::Map::HashMap(map) => map.info()?.id(),
         _ => anyhow::bail!("map `{name}` is of another kind"),
-    }
+    };
+    Ok(Table::new(MapData::from_id(id)?, name.into())?)
 }
 
 pub(crate) fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {

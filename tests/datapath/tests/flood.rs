@@ -154,8 +154,8 @@ fn connection_counts_are_right_after_every_sweep_of_any_flood() -> Result<()> {
 
 #[test]
 fn under_pressure_a_sweep_forgets_half_open_flows_early_and_no_others() -> Result<()> {
-    let mut balancer = Balancer::start("pressed", UNLIMITED)?;
-    let established = balancer.establish()?;
+    let mut balancer = Balancer::start("pressed", CONFIGURATION, UNLIMITED)?;
+    let established = balancer.establish(ESTABLISHED)?;
     balancer.flood(&syn(), 0, WINDOW)?;
     let (flows, pending, now) = (balancer.flows()?, balancer.pending()?.len(), balancer.rig.now()?);
     assert_eq!(pending, WINDOW as usize);

@@ -30,8 +30,12 @@ pub const SERVERS: usize = 4;
 /// How the balancer forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The datapath of this project.
+    /// The datapath of this project, `l4-dr`.
     DirectRouting,
+    /// The same, `l4-nat`.
+    Nat,
+    /// The same, `l4-snat`.
+    SourceNat,
     /// Destination NAT by nftables, with conntrack.
     Nftables,
     /// The same with established flows in a flowtable, which not every kernel has.
@@ -42,13 +46,22 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::DirectRouting, Self::Nftables, Self::Flowtable, Self::Bridge];
+    pub const ALL: [Self; 6] =
+        [Self::DirectRouting, Self::Nat, Self::SourceNat, Self::Nftables, Self::Flowtable, Self::Bridge];
+
+    /// Whether the datapath of this project forwards.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::DirectRouting | Self::Nat | Self::SourceNat)
+    }
 
     /// Its name in listings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::DirectRouting => "lb l4-dr",
+            Self::Nat => "lb l4-nat",
+            Self::SourceNat => "lb l4-snat",
             Self::Nftables => "nftables DNAT",
             Self::Flowtable => "nftables DNAT, flowtable",
             Self::Bridge => "Linux bridge",
@@ -58,6 +71,8 @@ impl Kind {
     const fn letter(self) -> char {
         match self {
             Self::DirectRouting => 'x',
+            Self::Nat => 't',
+            Self::SourceNat => 'u',
             Self::Nftables => 'n',
             Self::Flowtable => 'f',
             Self::Bridge => 'b',
@@ -85,6 +100,8 @@ pub struct Lane {
 
 const BALANCER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const OUTSIDE: &str = "out";
+/// What the real servers see of `l4-snat`.
+const SOURCE: [u8; 4] = [10, 1, 0, 254];
 
 impl Lane {
     /// Builds the balancer between the two namespaces.
@@ -111,7 +128,7 @@ impl Lane {
             opened: BTreeMap::new(),
         };
         match kind {
-            Kind::DirectRouting => lane.direct_routing()?,
+            Kind::DirectRouting | Kind::Nat | Kind::SourceNat => lane.datapath()?,
             Kind::Nftables | Kind::Flowtable => {
                 lane.receive()?;
                 nftables::configure(&lane.balancer, [&lane.inside, OUTSIDE], kind == Kind::Flowtable)?;
@@ -132,21 +149,26 @@ impl Lane {
     pub fn destination(&self) -> [u8; 6] {
         match self.kind {
             Kind::Bridge => [0x06, 0, 0, 0, 0, 0],
-            Kind::DirectRouting | Kind::Nftables | Kind::Flowtable => BALANCER_MAC,
+            Kind::DirectRouting | Kind::Nat | Kind::SourceNat | Kind::Nftables | Kind::Flowtable => BALANCER_MAC,
         }
     }
 
-    fn direct_routing(&mut self) -> Result<()> {
+    fn datapath(&mut self) -> Result<()> {
         let mut tables = MemTables::default();
         let least_connection = Scheduler::WeightedLeastConnection;
         let mut service = Scenario::new(VIP.into(), &[(PORT, PORT)], &TCP_AND_UDP, least_connection, SERVERS);
+        service = match self.kind {
+            Kind::Nat => service.nat(),
+            Kind::SourceNat => service.source_nat(1, SOURCE.into()),
+            _ => service,
+        };
         let ifindex = self.balancer.ifindex(OUTSIDE)?;
         for server in &mut service.servers {
             server.ifindex = ifindex;
             server.source_mac[5] = 0x03;
         }
-        service.install(&mut tables, 0, 0, 0);
-        let mut rig = Rig::load("live", Limits::default())?;
+        service.install(&mut tables, 1, 1, 0);
+        let mut rig = Rig::load(&format!("live-{}", self.kind.letter()), Limits::default())?;
         rig.fill(&tables)?;
         let program = rig.xdp()?;
         self.balancer.within(|| attach(program, &self.inside).and_then(|()| attach(program, OUTSIDE)))?;
@@ -223,7 +245,7 @@ impl Lane {
                 let count = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")?;
                 Ok(Some(count.trim().parse()?))
             }),
-            (None, Kind::DirectRouting | Kind::Bridge) => Ok(None),
+            (None, _) => Ok(None),
         }
     }
 

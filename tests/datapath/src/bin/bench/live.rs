@@ -35,9 +35,13 @@ struct Row {
     own_cpu: bool,
     /// By round.
     measured: Vec<Measured>,
-    /// How many times this one's rate the datapath's was, by round.
-    ratios: Vec<f64>,
+    /// How many times the rate of each peer this one's was, by round.
+    ratios: [Vec<f64>; 2],
 }
+
+/// What each row is compared with: translation with what is spared in `l4-dr`, all with what the kernel has
+/// for it.
+const PEERS: [Kind; 2] = [Kind::DirectRouting, Kind::Nftables];
 
 /// Measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -72,7 +76,7 @@ fn loads(counts: &[u32]) -> Vec<Flows> {
 
 /// All ways of forwarding under one load.
 fn measure(live: &mut Live, flows: Flows, own_cpu: bool, arguments: &Arguments) -> Result<Vec<Row>> {
-    let row = |kind| Row { kind, flows, own_cpu, measured: Vec::new(), ratios: Vec::new() };
+    let row = |kind| Row { kind, flows, own_cpu, measured: Vec::new(), ratios: Default::default() };
     let mut rows: Vec<_> = live.lanes().iter().map(|lane| row(lane.kind())).collect();
     let by_cpu_time = cpu_time_is_whole();
     let rate = |measured: &Measured| if by_cpu_time { measured.cpu_rate() } else { measured.rate() };
@@ -82,28 +86,35 @@ fn measure(live: &mut Live, flows: Flows, own_cpu: bool, arguments: &Arguments) 
             progress(&format!("round {round} of {}, {}: {what}", arguments.rounds, cpus(own_cpu)));
             row.measured.push(live.measure(lane, flows, Duration::from_millis(arguments.milliseconds))?);
         }
-        let ours = rows.iter().find(|row| row.kind == Kind::DirectRouting);
-        let Some(ours) = ours.and_then(|row| row.measured.last().map(rate)) else { continue };
+        let last = |row: &Row| row.measured.last().map(rate);
+        let peers = PEERS.map(|peer| rows.iter().find(|row| row.kind == peer).and_then(last));
         for row in &mut rows {
-            row.ratios.extend(row.measured.last().map(|theirs| ours / rate(theirs)));
+            let Some(own) = last(row) else { continue };
+            for (ratios, peer) in row.ratios.iter_mut().zip(peers) {
+                ratios.extend(peer.map(|peer| own / peer));
+            }
         }
     }
     Ok(rows)
 }
 
 impl Row {
-    /// How many times this one's rate the datapath has to reach.
-    fn target(&self) -> Option<f64> {
-        if self.kind != Kind::Nftables {
+    /// How many times the rate of which peer it has to reach.
+    fn target(&self) -> Option<(Kind, f64)> {
+        if matches!(self.kind, Kind::Nat | Kind::SourceNat) {
+            return Some((Kind::DirectRouting, 0.85));
+        }
+        if self.kind != Kind::DirectRouting {
             return None;
         }
-        match (self.flows.count, self.own_cpu) {
-            (1_000, false) => Some(2.2),
-            (1_000, true) => Some(3.4),
-            (60_000, false) => Some(2.6),
-            (60_000, true) => Some(4.0),
-            _ => None,
-        }
+        let target = match (self.flows.count, self.own_cpu) {
+            (1_000, false) => 2.2,
+            (1_000, true) => 3.4,
+            (60_000, false) => 2.6,
+            (60_000, true) => 4.0,
+            _ => return None,
+        };
+        Some((Kind::Nftables, target))
     }
 
     fn rate(&self) -> f64 {
@@ -114,8 +125,14 @@ impl Row {
         median(self.measured.iter().map(Measured::cpu_rate))
     }
 
-    fn ratio(&self) -> f64 {
-        median(self.ratios.iter().copied())
+    /// How many times the rate of each peer.
+    fn ratios(&self) -> [f64; 2] {
+        self.ratios.each_ref().map(|ratios| median(ratios.iter().copied()))
+    }
+
+    /// How many times the rate of this peer.
+    fn ratio(&self, to: Kind) -> f64 {
+        PEERS.iter().zip(self.ratios()).find(|(peer, _)| **peer == to).map_or(f64::NAN, |(_, ratio)| ratio)
     }
 
     fn protocol(&self) -> &'static str {
@@ -137,15 +154,16 @@ fn print_table(rows: &[Row]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{:<22} {:>6} {:>4}  {:<24} {:>11} {:>12} {:>9}  {:>6}",
-        "CPUs", "flows", "", "forwarded by", "frames/s", "per CPU-s", "l4-dr is", "target"
+        "{:<22} {:>6} {:>4}  {:<24} {:>11} {:>12} {:>9} {:>11}  {:>6}",
+        "CPUs", "flows", "", "forwarded by", "frames/s", "per CPU-s", "x l4-dr", "x nftables", "target"
     )?;
     for row in rows {
         let load = format!("{:<22} {:>6} {:>4}", cpus(row.own_cpu), row.flows.count, row.protocol());
-        let (rate, cpu_rate, ratio) = (row.rate(), row.cpu_rate(), row.ratio());
-        write!(out, "{load}  {:<24} {rate:>11.0} {cpu_rate:>12.0} {ratio:>7.2} x", row.kind.name())?;
-        if let Some(target) = row.target() {
-            write!(out, "  {:>6}{}", format!(">= {target}"), if ratio < target { "  (missed)" } else { "" })?;
+        let (rate, cpu_rate, [direct, nftables]) = (row.rate(), row.cpu_rate(), row.ratios());
+        write!(out, "{load}  {:<24} {rate:>11.0} {cpu_rate:>12.0} {direct:>9.2} {nftables:>11.2}", row.kind.name())?;
+        if let Some((peer, target)) = row.target() {
+            let missed = if row.ratio(peer) < target { "  (missed)" } else { "" };
+            write!(out, "  {:>6} x {}{missed}", format!(">= {target}"), peer.name())?;
         }
         writeln!(out)?;
     }
@@ -159,7 +177,8 @@ fn print_json(rows: &[Row]) -> Result<()> {
             serde_json::json!({
                 "forwarded_by": row.kind.name(), "flows": row.flows.count, "protocol": row.protocol(),
                 "own_cpu": row.own_cpu, "frames_per_second": row.rate(),
-                "frames_per_cpu_second": row.cpu_rate(), "ratio": row.ratio(), "ratios": row.ratios, "target": row.target(),
+                "frames_per_cpu_second": row.cpu_rate(), "peers": PEERS.map(Kind::name), "ratios": row.ratios(),
+                "target": row.target().map(|(peer, target)| (peer.name(), target)),
             })
         })
         .collect();

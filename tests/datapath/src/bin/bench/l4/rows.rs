@@ -7,7 +7,7 @@ use lb_datapath_tests::frames::TCP_AND_UDP;
 use lb_datapath_tests::peers::{MILLION, VIP};
 
 /// So many clients that each is a new one.
-const ENDLESS: u64 = 1 << 24;
+pub(super) const ENDLESS: u64 = 1 << 24;
 
 /// What a row runs.
 #[derive(Clone, Copy)]
@@ -16,6 +16,15 @@ pub(super) enum Work {
     PeerVaried(&'static str, u64),
     Datapath,
     DatapathVaried(u64),
+    /// A program that is measured against, its frame written anew by a program of `Replay`, with so many
+    /// clients.
+    PeerReplayed(&'static str, &'static str, u64),
+    /// The datapath, the same.
+    Replayed(&'static str, u64),
+    /// Bare inserts of new flows into tables that are emptied afterwards.
+    PeerOpened,
+    /// New translated flows, forgotten afterwards.
+    Opened,
 }
 
 /// What a row is divided by.
@@ -33,6 +42,8 @@ pub(super) struct Row {
     pub(super) tables: usize,
     pub(super) against: Against,
     pub(super) target: Option<f64>,
+    /// Its frame is written anew each time, and the time that takes is not its own.
+    pub(super) without_replay: bool,
     pub(super) best: f64,
 }
 
@@ -48,12 +59,14 @@ pub(super) fn rows() -> Vec<Row> {
         tables,
         against,
         target,
+        without_replay: false,
         best: f64::INFINITY,
     };
     let (ack, syn) = (segment(80, tcp::ACK), segment(80, tcp::SYN));
     let new = Work::DatapathVaried(ENDLESS);
     let mut rows = vec![
         row("floor", Work::Peer("floor"), ack.clone(), 0, Against::Nothing, None),
+        row("floor, in a function", Work::Peer("floor_called"), ack.clone(), 0, Against::Nothing, None),
         row("established, hot", Work::Datapath, ack.clone(), TWO, FLOOR, Some(5.5)),
         row("established, hot, 250 servers", Work::Datapath, ack.clone(), MANY, FLOOR, Some(5.5)),
         row("established, hot, 1,000 services", Work::Datapath, ack.clone(), SERVICES, FLOOR, Some(5.5)),
@@ -122,14 +135,14 @@ fn service(scheduler: Scheduler, ports: &[(u16, u16)], servers: usize) -> Scenar
 
 fn one(scheduler: Scheduler, servers: usize) -> MemTables {
     let mut tables = MemTables::default();
-    service(scheduler, &[(80, 80)], servers).install(&mut tables, 0, 0, 0);
+    service(scheduler, &[(80, 80)], servers).install(&mut tables, 1, 1, 0);
     tables
 }
 
 fn many_services() -> MemTables {
     let mut tables = MemTables::default();
-    service(Scheduler::WeightedLeastConnection, &[(80, 80)], 2).install(&mut tables, 0, 0, 0);
-    for id in 1..1000_u16 {
+    service(Scheduler::WeightedLeastConnection, &[(80, 80)], 2).install(&mut tables, 1, 1, 0);
+    for id in 2..=1000_u16 {
         let scenario = service(Scheduler::WeightedLeastConnection, &[(1000 + id, 1000 + id)], 2);
         scenario.install(&mut tables, id.into(), u32::from(id) * 2, u32::from(id) * 4);
     }
@@ -142,7 +155,7 @@ fn persistent() -> MemTables {
     let mut scenario = service(Scheduler::WeightedLeastConnection, &[(80, 80)], 2).persistent(3600);
     scenario.client_mask = Address::v4([255, 0, 0, 0]);
     scenario.client_mask.octets[..12].fill(0xff);
-    scenario.install(&mut tables, 0, 0, 0);
+    scenario.install(&mut tables, 1, 1, 0);
     tables
 }
 
@@ -156,7 +169,7 @@ fn flood() -> MemTables {
 fn ranges() -> MemTables {
     let mut tables = MemTables::default();
     let ports = [(80, 80), (554, 554), (1935, 1935), (50_000, 65_535)];
-    service(Scheduler::WeightedLeastConnection, &ports, 2).install(&mut tables, 0, 0, 0);
+    service(Scheduler::WeightedLeastConnection, &ports, 2).install(&mut tables, 1, 1, 0);
     tables
 }
 
