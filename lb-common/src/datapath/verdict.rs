@@ -1,5 +1,7 @@
 //! What becomes of a frame, and why. Each reason is a counter.
 
+use crate::abi::MAX_REASONS;
+
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -48,11 +50,8 @@ macro_rules! reasons {
             /// The reason of a number; one that is not known is no more than a frame that cannot be read.
             #[inline(always)]
             #[must_use]
-            pub const fn from_number(number: u32) -> Self {
-                match number {
-                    $($number => Self::$name,)+
-                    _ => Self::BadLength,
-                }
+            pub fn from_number(number: u32) -> Self {
+                BY_NUMBER[(number % MAX_REASONS) as usize]
             }
 
             /// Its family.
@@ -157,12 +156,16 @@ reasons! {
     NotUnicast = 57, Drop, "not-unicast";
 }
 
-const _: () = {
+/// The reasons at their numbers. The kernel program looks them up: a `match` becomes a search there, on the
+/// way of every packet.
+static BY_NUMBER: [Reason; MAX_REASONS as usize] = {
+    let mut reasons = [Reason::BadLength; MAX_REASONS as usize];
     let mut i = 0;
     while i < Reason::ALL.len() {
-        assert!((Reason::ALL[i] as u32) < crate::abi::MAX_REASONS);
+        reasons[Reason::ALL[i] as usize] = Reason::ALL[i];
         i += 1;
     }
+    reasons
 };
 
 impl Verdict {
