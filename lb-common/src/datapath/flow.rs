@@ -11,7 +11,7 @@ use super::job::{self, Next};
 use super::parse::{Header, Transport};
 use super::select::{self, Arrival};
 use super::translate::Binding;
-use super::{Entry, Packet, Reason, Route, Tables, Verdict, fragment, held_server};
+use super::{Entry, Packet, Reason, Route, Tables, Verdict, fragment, held_server, is_server};
 use crate::abi::{Flow, FlowKey, FlowState, NO_SERVER, Reply, Server, ServerId, Ticks};
 
 /// What is known of a packet that may belong to a flow.
@@ -21,8 +21,6 @@ pub(super) struct Arrived<'p> {
     pub at: At,
     pub tags: Tags,
     pub header: &'p Header,
-    /// The source is a real server whose replies are translated.
-    pub from_server: bool,
     /// It is the first fragment of a datagram.
     pub part: bool,
 }
@@ -51,7 +49,7 @@ pub(super) fn route<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrived: &
         }
     }
     // The real server of one service may be a client of another.
-    if arrived.from_server && tables.reply(key).is_some() {
+    if is_server(tables, &key.client) && tables.reply(key).is_some() {
         return Ok(reply(tables, arrived));
     }
     let replaces = entry.is_some();

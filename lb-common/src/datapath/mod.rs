@@ -88,11 +88,7 @@ fn early<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verdi
         let (word, bit) = filter_bit(address);
         tables.vip_filter(word) & bit != 0
     };
-    let is_server = |address: &Address| {
-        let (word, bit) = filter_bit(address);
-        tables.reply_filter(word) & bit != 0
-    };
-    let header = parse::network(packet, &link, is_vip, is_server)?;
+    let header = parse::network(packet, &link, is_vip, |address| is_server(tables, address))?;
     if parse::is_icmp(&header) {
         return icmp::forward(packet, tables, &link, &header);
     }
@@ -119,10 +115,16 @@ fn early<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verdi
         header: &header,
         at: At::new(&link, &header, transport.flags),
         tags: link.tags(),
-        from_server: header.concern.from_server,
         part: header.fragment.is_first(),
     };
     if header.concern.to_vip { flow::route(packet, tables, &arrived) } else { Ok(flow::reply(tables, &arrived)) }
+}
+
+/// Whether this may be a real server whose replies are translated.
+#[inline(always)]
+fn is_server<T: Tables>(tables: &T, address: &Address) -> bool {
+    let (word, bit) = filter_bit(address);
+    tables.reply_filter(word) & bit != 0
 }
 
 /// Where a frame goes, and why.

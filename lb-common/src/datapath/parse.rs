@@ -32,7 +32,8 @@ impl Link {
 pub(super) struct Concern {
     /// The destination is a VIP.
     pub to_vip: bool,
-    /// The source is a real server whose replies are translated.
+    /// The source is a real server whose replies are translated. Not asked where the destination is a VIP: a
+    /// flow that is known costs no second look at a filter.
     pub from_server: bool,
 }
 
@@ -157,10 +158,8 @@ pub(super) fn network<P: Packet>(
     match link.ether_type {
         ethernet::TYPE_IPV4 => {
             let header = packet.load::<{ ipv4::HEADER / 4 }>(link.network)?;
-            let concern = Concern {
-                to_vip: is_vip(&header.v4(ipv4::DESTINATION)),
-                from_server: is_server(&header.v4(ipv4::SOURCE)),
-            };
+            let to_vip = is_vip(&header.v4(ipv4::DESTINATION));
+            let concern = Concern { to_vip, from_server: !to_vip && is_server(&header.v4(ipv4::SOURCE)) };
             if !concern.to_vip && !concern.from_server && header.byte(ipv4::PROTOCOL) != protocol::ICMP {
                 return Err(Verdict::pass(Reason::NotVip));
             }
@@ -174,7 +173,8 @@ pub(super) fn network<P: Packet>(
             if destination.is_v4() {
                 return Err(Verdict::pass(Reason::NotVip));
             }
-            let concern = Concern { to_vip: is_vip(&destination), from_server: is_server(&header.v6(ipv6::SOURCE)) };
+            let to_vip = is_vip(&destination);
+            let concern = Concern { to_vip, from_server: !to_vip && is_server(&header.v6(ipv6::SOURCE)) };
             if !concern.to_vip && !concern.from_server && header.byte(ipv6::NEXT_HEADER) != protocol::ICMPV6 {
                 return Err(Verdict::pass(Reason::NotVip));
             }
