@@ -97,8 +97,9 @@ impl Peers {
 }
 
 /// Those that are measured.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "floor",
+    "floor_called",
     "bare_lookup",
     "bare_insert",
     "bare_flow",

@@ -42,12 +42,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut peers = Peers::load()?;
     // The filter of the prototype knows the million flows.
     peers.time_replayed("set_presence", replay::CLIENTS, &translated::from_client(80, 0), MILLION.into(), MILLION)?;
-    let mut stages = stages()?;
-    let (translated, translated_rows) = translated::build(stages.len())?;
-    stages.extend(translated);
     let mut rows = rows();
+    rows.retain(|row| arguments.measures(&row.name));
+    let mut stages = stages(&rows)?;
+    let (translated, mut translated_rows) = translated::build(stages.len())?;
+    translated_rows.retain(|row| arguments.measures(&row.name));
+    stages.extend(translated.into_iter().map(Some));
     rows.extend(translated_rows);
-    rows.retain(|row| arguments.only.as_ref().is_none_or(|only| row.name.contains(only) || row.name.contains("floor")));
     for round in 1..=arguments.rounds {
         for row in &mut rows {
             progress(&format!("round {round} of {}: {}", arguments.rounds, row.name));
@@ -58,6 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     progress("");
     if std::env::var_os("LB_BENCH_VERDICTS").is_some() {
         for (number, stage) in stages.iter().enumerate() {
+            let Some(stage) = stage else { continue };
             let seen: Vec<_> = stage.verdicts()?.into_iter().filter(|(_, n)| *n > 0).collect();
             eprintln!("tables {number}: {seen:?}");
         }
@@ -71,9 +73,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json { report::print_json(&rows, &levels) } else { report::print_table(&rows, &levels) }
 }
 
-fn measure(row: &Row, peers: &mut Peers, stages: &mut [Rig], repeat: u32) -> Result<Duration> {
+impl Arguments {
+    fn measures(&self, row: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| row.contains(only) || row.contains("floor"))
+    }
+}
+
+fn measure(row: &Row, peers: &mut Peers, stages: &mut [Option<Rig>], repeat: u32) -> Result<Duration> {
     let frame = &row.frame;
-    let stage = stages.get_mut(row.tables).context("a row without tables")?;
+    let stage = stages.get_mut(row.tables).and_then(Option::as_mut).context("a row without tables")?;
     let opened = repeat.min(MOST_NEW);
     match row.work {
         Work::Peer(name) => peers.time(name, frame, repeat),
@@ -105,9 +113,13 @@ fn measure(row: &Row, peers: &mut Peers, stages: &mut [Rig], repeat: u32) -> Res
 }
 
 /// The loaded programs, each over tables of its own.
-fn stages() -> Result<Vec<Rig>> {
+fn stages(rows: &[Row]) -> Result<Vec<Option<Rig>>> {
     let mut stages = Vec::new();
     for (number, tables) in all_tables().iter().enumerate() {
+        if rows.iter().all(|row| row.tables != number) {
+            stages.push(None);
+            continue;
+        }
         progress(&format!("loading tables {number}"));
         let mut rig = Rig::load(&format!("bench{number}"), Limits::default())?;
         rig.fill(tables)?;
@@ -115,7 +127,7 @@ fn stages() -> Result<Vec<Rig>> {
             fill_flows(&mut rig)?;
         }
         warm(&mut rig).with_context(|| format!("tables {number}"))?;
-        stages.push(rig);
+        stages.push(Some(rig));
     }
     Ok(stages)
 }

@@ -66,6 +66,7 @@ pub(super) fn rows() -> Vec<Row> {
     let new = Work::DatapathVaried(ENDLESS);
     let mut rows = vec![
         row("floor", Work::Peer("floor"), ack.clone(), 0, Against::Nothing, None),
+        row("floor, in a function", Work::Peer("floor_called"), ack.clone(), 0, Against::Nothing, None),
         row("established, hot", Work::Datapath, ack.clone(), TWO, FLOOR, Some(5.5)),
         row("established, hot, 250 servers", Work::Datapath, ack.clone(), MANY, FLOOR, Some(5.5)),
         row("established, hot, 1,000 services", Work::Datapath, ack.clone(), SERVICES, FLOOR, Some(5.5)),
