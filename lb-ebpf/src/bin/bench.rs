@@ -235,10 +235,10 @@ pub fn bare_flow(ctx: XdpContext) -> u32 {
     if !is_ours(frame) {
         return XDP_ABORTED;
     }
-    let Some(entry) = BARE_FLOWS.get_ptr_mut(key(frame)) else { return XDP_ABORTED };
+    let Some(entry) = BARE_FLOWS.get_ptr(key(frame)) else { return XDP_ABORTED };
+    // Read and not written, as the datapath does but for once in a tick.
     // SAFETY: the entry was found in this run.
-    unsafe { (*entry).last_seen = 1 };
-    swap_macs(frame)
+    if unsafe { (*entry).last_seen } == u32::MAX { XDP_ABORTED } else { swap_macs(frame) }
 }
 
 /// The floor and one lookup in a table of the replies to a million flows.
@@ -248,10 +248,10 @@ pub fn bare_reply(ctx: XdpContext) -> u32 {
     if !is_ours(frame) {
         return XDP_ABORTED;
     }
-    let Some(entry) = BARE_REPLIES.get_ptr_mut(key(frame)) else { return XDP_ABORTED };
+    let Some(entry) = BARE_REPLIES.get_ptr(key(frame)) else { return XDP_ABORTED };
+    // Read and not written, as the datapath does but for once in a tick.
     // SAFETY: the entry was found in this run.
-    unsafe { (*entry).last_seen = 1 };
-    swap_macs(frame)
+    if unsafe { (*entry).last_seen } == u32::MAX { XDP_ABORTED } else { swap_macs(frame) }
 }
 
 /// The floor and the two insertions that a new translated flow needs.
