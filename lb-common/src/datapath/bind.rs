@@ -63,7 +63,13 @@ fn bound<P: Packet, T: Tables>(packet: &P, tables: &T, job: &mut Job) -> Result<
     } else {
         tables.insert_new_flow(&job.key, &flow)
     };
-    let Err(refusal) = inserted else { return Ok(()) };
+    let Err(refusal) = inserted else {
+        // The sweep may have met the entry of an earlier flow just before this one was recorded, and removed it.
+        if tables.reply(&job.reply_key).is_none() {
+            let _again = tables.insert_reply(&job.reply_key, &job.reply);
+        }
+        return Ok(());
+    };
     if refusal == Refusal::Exists && shares_replies(tables, job) {
         return Ok(());
     }

@@ -90,17 +90,52 @@ impl Tables {
     fn forget_replies(&self, roster: &Roster, flows: &[(FlowKey, Flow)]) -> Result<(), Error> {
         for (key, flow) in flows {
             let Some(replies) = roster.replies_to(key, flow) else { continue };
-            if self.replies.get(&replies)?.is_some_and(|reply| answers(&reply, key, flow)) {
-                self.replies.remove(&replies)?;
+            if let Some(reply) = self.replies.get(&replies)?
+                && answers(&reply, key, flow)
+            {
+                self.forget_reply(roster, key, &replies, &reply)?;
             }
         }
         Ok(())
     }
 
+    /// Removes an entry of replies unless its flow is there, which its client may have opened anew meanwhile;
+    /// in `l4-nat` the key is the same then. Returns whether it is gone.
+    ///
+    /// A packet makes the entry of the replies, then that of the flow, and then sees to it that the first one is
+    /// still there; so one of the two sides notices when they meet.
+    fn forget_reply(&self, roster: &Roster, of: &FlowKey, replies: &FlowKey, reply: &Reply) -> Result<bool, Error> {
+        let has_flow = || -> Result<bool, Error> {
+            Ok(self.flows.get(of)?.is_some_and(|flow| roster.replies_to(of, &flow).as_ref() == Some(replies)))
+        };
+        if has_flow()? {
+            return Ok(false);
+        }
+        self.replies.remove(replies)?;
+        if !has_flow()? {
+            return Ok(true);
+        }
+        self.replies.set(replies, reply)?;
+        Ok(false)
+    }
+
     /// Removes entries of replies whose flow is gone or goes another way, and notes the ports of the others.
     fn sweep_replies(&self, roster: &Roster, now: Ticks, used: &mut PortsInUse) -> Result<u64, Error> {
-        let keep = |_: &FlowKey, reply: &Reply| roster.reply(reply) && !roster.is_quiet(reply, now);
-        let keep_after_all = |key: &FlowKey, reply: &Reply| {
+        let mut kept = 0;
+        let mut over = Vec::new();
+        self.replies.walk(|keys, replies| {
+            for (key, reply) in keys.iter().zip(replies) {
+                if roster.reply(reply) && !roster.is_quiet(reply, now) {
+                    kept += 1;
+                    used.add(reply.pool, key.vip_port);
+                } else {
+                    over.push(*key);
+                }
+            }
+            true
+        })?;
+        for key in over {
+            let Some(reply) = self.replies.get(&key)? else { continue };
             let of = FlowKey {
                 client: reply.client,
                 vip: reply.vip,
@@ -109,11 +144,14 @@ impl Tables {
                 protocol: key.protocol,
                 ..FlowKey::default()
             };
-            let flow = self.flows.get(&of).ok().flatten();
-            roster.reply(reply) && flow.is_some_and(|flow| roster.replies_to(&of, &flow) == Some(*key))
-        };
-        let note = |key: &FlowKey, reply: &Reply| used.add(reply.pool, key.vip_port);
-        Ok(sweep(&self.replies, keep, keep_after_all, note)?.0)
+            if !roster.reply(&reply) {
+                self.replies.remove(&key)?;
+            } else if !self.forget_reply(roster, &of, &key, &reply)? {
+                kept += 1;
+                used.add(reply.pool, key.vip_port);
+            }
+        }
+        Ok(kept)
     }
 
     /// Read before the walk: a flow opened after this and seen by the walk makes a server look
