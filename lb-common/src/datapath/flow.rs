@@ -126,7 +126,8 @@ fn keep<P: Packet, T: Tables>(packet: &P, tables: &T, arrived: &Arrived<'_>, ent
     // Only a translated flow has a last hop.
     let translated = flow.last_hop != 0;
     let mut state = next_state(flow.state, transport);
-    if translated && transport.closes() {
+    // One that is over may have given way to the client's next by another VIP (`l4-nat`), whose replies these are.
+    if translated && transport.closes() && flow.state != FlowState::Closing as u8 {
         let reset = arrived.at.rst();
         let by_this = if reset { Reply::BOTH_FIN } else { Reply::CLIENT_FIN };
         // Before the other side can see it: whoever comes second, on whatever CPU, finds that both have ended,

@@ -55,6 +55,23 @@ fn without_a_source_address_one_port_is_good_for_one_vip_at_a_time() {
 }
 
 #[test]
+fn a_flow_that_gave_way_stays_over_and_ends_nothing_of_the_next() {
+    let fin = tcp::FIN | tcp::ACK;
+    for late in [fin, tcp::RST, tcp::ACK] {
+        let tables = by_another_vip(NAT);
+        client(&tables, NAT, tcp::SYN);
+        client(&tables, NAT, tcp::RST);
+        assert_eq!(run(&tables, &other(9, tcp::SYN)).0.reason, Reason::Scheduled);
+        let before = tables.replies.all();
+        client(&tables, NAT, late);
+        assert_eq!(state(&tables, NAT), FlowState::Closing);
+        assert_eq!(tables.replies.all(), before);
+        let again = NAT.request(9, tcp::SYN, b"").build();
+        assert_eq!(run(&tables, &again).0, Verdict::drop(Reason::NatConflict));
+    }
+}
+
+#[test]
 fn with_a_source_address_two_vips_share_a_client_and_a_real_server() {
     let tables = by_another_vip(TCP);
     let first = client(&tables, TCP, tcp::SYN);
