@@ -30,7 +30,7 @@ fn peer_hop(lab: &Lab) -> NextHop {
         inner_vlan: 0,
         gateway: None,
         on_link: true,
-        source: None,
+        source: Some(ip("192.0.2.1")),
     }
 }
 
@@ -47,9 +47,9 @@ fn an_on_link_server_is_resolved() {
     let expected = peer_hop(&lab);
     lab.run(|| async {
         let mut control = Control::watching(&FAMILIES);
-        for address in FAMILIES {
+        for (address, own) in FAMILIES.into_iter().zip(["192.0.2.1", "2001:db8::1"]) {
             let told = control.until_told(address, "a next hop", Result::is_ok).await;
-            assert_eq!(told, Ok(expected.clone()));
+            assert_eq!(told, Ok(NextHop { source: Some(ip(own)), ..expected.clone() }));
         }
     });
 }
@@ -112,7 +112,8 @@ fn a_gateway_is_resolved_and_a_changed_route_followed() {
     lab.ip("route add 203.0.113.0/24 via inet6 2001:db8::10");
     lab.ip("route add 2001:db8:1::/64 via 2001:db8::10");
     let via = |gateway| NextHop { gateway: Some(ip(gateway)), on_link: false, ..peer_hop(&lab) };
-    let (v4, v4_over_v6, v6) = (via("192.0.2.10"), via("2001:db8::10"), via("2001:db8::10"));
+    let (v4, v4_over_v6, v6) =
+        (via("192.0.2.10"), via("2001:db8::10"), NextHop { source: Some(ip("2001:db8::1")), ..via("2001:db8::10") });
     let moved = via("192.0.2.11");
     lab.run(|| async {
         let mut control = Control::watching(&["198.51.100.7", "203.0.113.7", "2001:db8:1::7"]);
