@@ -1,11 +1,11 @@
-//! Established traffic through `l4-snat` and `l4-nat` while the daemon dies, restarts and reloads: nothing
-//! is lost in either direction, no flow moves, and every server sees its client as it did before.
+//! Established traffic through `l4-snat` and `l4-nat` while the daemon dies, restarts, is upgraded and
+//! reloads: nothing is lost in either direction, no flow moves, and every server sees its client as it did before.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::at;
-use lb_tests::balancer::Balancer;
+use lb_tests::balancer::{Balancer, lbd, next_lbd};
 use lb_tests::deployments::routed::{Kind, Narrow, RAS_VIP, RAS_VIP_V6, Routed, on_each, same_family};
 use lb_tests::deployments::{ECHO_PORT, NAMES, Services};
 use lb_tests::lab::wait_until;
@@ -172,6 +172,25 @@ fn a_daemon_that_is_restarted_is_not_missed_by_rewritten_flows() -> Result<()> {
             balancer.terminate()?;
             balancer.restart()?;
             traffic.go_on(&format!("restart {round}"), event, Some(balancer))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_upgrade_and_the_way_back_are_not_missed_by_rewritten_flows() -> Result<()> {
+    let (this, next) = (lbd()?, next_lbd()?);
+    under_traffic("rwr-upgrade", |site, balancer, traffic| {
+        let device = site.kind.devices()[0];
+        let shipped = balancer.attached_tag(device)?;
+        for (program, is_next) in [(&next, true), (&this, false)] {
+            let event = traffic.now();
+            balancer.change_program(program.clone());
+            balancer.terminate()?;
+            balancer.restart()?;
+            let attached = balancer.attached_tag(device)?;
+            ensure!((attached != shipped) == is_next, "{shipped} and {attached}; run `cargo xtask build-next`");
+            traffic.go_on(&format!("upgrade to {attached}"), event, Some(balancer))?;
         }
         Ok(())
     })

@@ -6,8 +6,8 @@
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
