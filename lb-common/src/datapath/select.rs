@@ -91,8 +91,8 @@ impl<'t> Candidate<'t> {
 
 /// Places a flow that nobody remembers, and counts it with its server if it is to be remembered.
 ///
-/// This is half of the datapath, and reached from two sides. The kernel program therefore makes it
-/// a function of its own ([`Tables::place`]), which the verifier judges once.
+/// Half of the datapath, and part of the step [`open`](super::open): what is placed is a packet, or what an
+/// ICMP error quotes.
 #[inline(always)]
 pub fn place<T: Tables>(tables: &T, key: &FlowKey, arrival: Arrival) -> Placement {
     let Some((id, service)) = service(tables, key) else { return Placement::NOWHERE };
