@@ -4,11 +4,14 @@
 //! and the tables updated with what was learnt. Absent: the kernel, BPF, anything that blocks,
 //! loops without a constant bound, memory.
 //!
+//! One step after the other; what a step has to know waits in the CPU's [`Job`]:
+//!
 //! ```text
-//! link and IP headers -> VIP filter -> transport header -> flow? ------------------> rewrite
-//!                                                            | no                     ^
-//!                                                            v                        |
-//!                                          service -> persistence -> scheduler -> remember
+//! client  -> decide: headers -> filters -> flow? -> outbound (l4-dr: sent at once) -> real server
+//!                                            | no      ^
+//!                                            v         |
+//!            open: service -> persistence -> scheduler -> bind (entries of a translated flow)
+//! client <- restore <- reply? <- decide <- real server, in l4-nat and l4-snat
 //! ```
 
 mod at;
