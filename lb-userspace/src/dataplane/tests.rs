@@ -1,5 +1,6 @@
 //! Tables of the kernel. Needs root.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -270,4 +271,12 @@ fn a_busy_machine_does_not_change_the_length_of_a_tick() {
         rates
     });
     assert_eq!(rates, [quiet; 12]);
+}
+
+#[test]
+fn the_page_on_the_tables_lists_those_that_are_pinned_and_no_others() {
+    let page = include_str!("../../../docs/reference/maps.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: BTreeSet<&str> = rows.map(|(name, _)| name).collect();
+    assert_eq!(listed, program::TABLES.into_iter().collect());
 }
