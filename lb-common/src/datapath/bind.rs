@@ -1,7 +1,7 @@
 //! Begins a translated flow: a source port, the entry for its replies, the entry of the flow.
 
 use super::job::Job;
-use super::translate::{Binding, reply_key};
+use super::translate::{Binding, ends_here, reply_key};
 use super::{Entry, Packet, Reason, Refusal, Tables, held_server, hop, source_port};
 use crate::abi::{Flow, FlowState, Reply, Server, ServiceMode, Ticks};
 use crate::wire::protocol;
@@ -23,6 +23,10 @@ pub fn bind<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(), Reason> 
 #[inline(always)]
 fn bound<P: Packet, T: Tables>(packet: &P, tables: &T, job: &mut Job) -> Result<(), Reason> {
     let server = tables.server(job.server).ok_or(Reason::NoServer)?;
+    // It will not be sent: no port and no entry for it.
+    if ends_here(packet, job.at) {
+        return Err(Reason::HopLimit);
+    }
     let now = tables.now();
     job.reply = Reply {
         client: job.key.client,

@@ -202,6 +202,13 @@ fn addresses_v4<P: Packet>(
     Ok(addresses)
 }
 
+/// Whether the packet may not be sent on: this is its last hop.
+#[inline(always)]
+pub(super) fn ends_here<P: Packet>(packet: &P, at: At) -> bool {
+    let (word, byte) = if at.is_v4() { (ipv4::TIME_TO_LIVE, 0) } else { (ipv6::HOP_LIMIT_WORD, ipv6::HOP_LIMIT_BYTE) };
+    packet.load::<1>(at.network() + word).is_ok_and(|word| word.byte(byte) <= 1)
+}
+
 /// A pair of time to live and protocol with one hop less.
 #[inline(always)]
 const fn one_less(life: u16) -> Result<u16, Reason> {

@@ -33,3 +33,5 @@ pub const OFFSET_MASK: u16 = 0xfff8;
 
 /// Offset of the word that ends with the hop limit: payload length, next header, hop limit.
 pub const HOP_LIMIT_WORD: usize = 4;
+/// The hop limit within that word.
+pub const HOP_LIMIT_BYTE: usize = 3;

@@ -213,3 +213,16 @@ fn a_packet_from_the_middle_opens_a_flow_and_the_end_of_one_does_not() {
         assert_eq!(state(&tables, kind), FlowState::Closing);
     }
 }
+
+#[test]
+fn a_first_packet_at_its_last_hop_leaves_no_entry_and_takes_no_port() {
+    for kind in kinds() {
+        let tables = kind.tables(1);
+        for hops in [1, 0] {
+            let frame = with_hops(kind.request(9, tcp::SYN, b"").build(), hops);
+            assert_eq!(run(&tables, &frame).0, Verdict::drop(Reason::HopLimit), "{kind:?}");
+        }
+        assert_eq!((tables.flows.len(), tables.replies.len()), (0, 0), "{kind:?}");
+        assert!(tables.source_ports.borrow().values().all(|bits| *bits == 0), "{kind:?}");
+    }
+}
