@@ -11,5 +11,6 @@ pub mod doctor;
 pub mod health;
 pub mod metrics;
 pub mod netlink;
+pub mod proxy;
 pub mod service;
 pub mod telemetry;

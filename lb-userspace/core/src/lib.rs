@@ -16,6 +16,7 @@ pub mod health;
 pub mod listing;
 pub mod metrics;
 pub mod neighbour;
+pub mod proxy;
 pub mod schedule;
 pub mod tables;
 pub mod trace;

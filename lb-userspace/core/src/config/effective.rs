@@ -114,11 +114,11 @@ fn node(config: &Config) -> Value {
 fn certificate(certificate: &Certificate) -> Value {
     let mut section = Mapping::new();
     match certificate {
-        Certificate::Pem { pem, key } => {
+        Certificate::Pem { pem, key, ocsp: _ } => {
             put(&mut section, "pem", path(pem));
             put(&mut section, "key", path(key));
         }
-        Certificate::Pfx { pfx, password } => {
+        Certificate::Pfx { pfx, password, ocsp: _ } => {
             put(&mut section, "pfx", path(pfx));
             if let Some(password) = password {
                 put_secret(&mut section, "password", password);
@@ -176,7 +176,7 @@ fn service(service: &VirtualService) -> Value {
     put(&mut section, "slow_start", duration(service.slow_start));
     put(&mut section, "on_removal", service.on_removal.word());
     if matches!(service.mode, Mode::L7Tcp | Mode::L7Http) {
-        let timeouts = &service.timeouts;
+        let timeouts = &service.proxy.timeouts;
         put(
             &mut section,
             "timeouts",

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::view::Network;
+
 /// A whole configuration, ready to be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -39,6 +41,26 @@ pub struct Node {
     pub source_ports: PortRange,
     /// Where metrics are served over TCP; `None`: only on the API's socket.
     pub metrics_address: Option<SocketAddr>,
+    /// The proxy of all layer 7 services.
+    pub proxy: ProxyNode,
+}
+
+/// The proxy of this machine, for all layer 7 services together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ProxyNode {
+    /// Threads that carry connections; `None`: one for each CPU. Read when the daemon starts.
+    pub threads: Option<u16>,
+    /// Connections of clients at a time; beyond it new ones wait in the kernel.
+    pub max_connections: u32,
+    /// How long connections may go on when their service was removed (`on_removal: drain`), and in the daemon that
+    /// an upgrade has replaced; then they are cut.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ProxyNode {
+    fn default() -> Self {
+        Self { threads: None, max_connections: 100_000, drain_timeout: Duration::from_secs(3600) }
+    }
 }
 
 impl Node {
@@ -139,7 +161,7 @@ pub struct VirtualService {
     pub protocol: Protocol,
     /// How traffic gets to the real servers.
     pub mode: Mode,
-    /// What real servers see as the client (`l4-snat`; `Auto` in other modes).
+    /// What real servers see as the client (`l4-snat`, `l7-*`; `Auto` in other modes).
     pub source_address: SourceAddress,
     /// New flows that one CPU records per second for this service (layer 4); `None`: half of the node's.
     pub new_flows_per_second: Option<u32>,
@@ -153,8 +175,10 @@ pub struct VirtualService {
     pub slow_start: Duration,
     /// What becomes of flows when a reload removes their real server, or the service.
     pub on_removal: OnRemoval,
-    /// `l7-*` only.
-    pub timeouts: Timeouts,
+    /// What a proxy does beside choosing a real server (`l7-*`; the defaults in other modes).
+    pub proxy: Proxy,
+    /// `l7-http` only: what is done with requests and answers.
+    pub http: Option<Http>,
     /// `l7-http` and `l7-tcp` only: a TLS listener beside or instead of the plain ports.
     pub tls: Option<TlsListener>,
     /// What answers when no real server can.
@@ -231,7 +255,7 @@ impl Mode {
     }
 }
 
-/// The source address of packets to real servers in `l4-snat`.
+/// The source address of packets to real servers in `l4-snat`, and of connections to them in `l7-*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceAddress {
@@ -240,6 +264,8 @@ pub enum SourceAddress {
     Auto,
     /// The VIP.
     Vip,
+    /// The client's own address (`l7-*`): replies must come back through this machine.
+    Client,
     /// This one.
     Address(IpAddr),
 }
@@ -250,6 +276,7 @@ impl std::fmt::Display for SourceAddress {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Vip => f.write_str("vip"),
+            Self::Client => f.write_str("client"),
             Self::Address(address) => write!(f, "{address}"),
         }
     }
@@ -324,8 +351,14 @@ pub struct RealServer {
     pub min_connections: u32,
     /// Takes no new flow at this many connections; 0: no limit.
     pub max_connections: u32,
-    /// Used only when no other server of the service can.
+    /// Used only when no other server of its pool can.
     pub backup: bool,
+    /// The pool it belongs to (`l7-http`); `None`: the service's main one, which is asked where no rule says otherwise.
+    pub pool: Option<String>,
+    /// Header that tells it the client's address (`l7-*`).
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What is spoken to it (`l7-http`).
+    pub http_version: HttpVersion,
     /// Re-encryption (`l7-*`).
     pub tls: Option<ServerTls>,
     /// Where this server's clients are sent instead (`l7-http`).
@@ -418,15 +451,320 @@ pub enum BodyExpectation {
     Regex(String),
 }
 
-/// Timeouts of a proxied service.
+/// What a proxy does with connections, beside choosing a real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Proxy {
+    /// Inactivity, by phase.
+    pub timeouts: Timeouts,
+    /// Clients, mostly other proxies, whose connections begin with a PROXY header (version 1 or 2): it must be there.
+    /// Nobody else's is read.
+    pub accept_proxy_protocol: Vec<Network>,
+    /// Connections of clients at a time; 0: only the node's limit.
+    pub max_connections: u32,
+    /// Connections (`l7-http`: requests) that may wait while every real server is at its maximum; 0: none waits.
+    pub queue: u32,
+    /// When what clients meet tells that a real server is not well; `None`: only its health check does.
+    pub passive_health: Option<PassiveHealth>,
+    /// One line per connection (`l7-http`: per request); `None`: none.
+    pub access_log: Option<AccessLog>,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            accept_proxy_protocol: Vec::new(),
+            max_connections: 0,
+            queue: 1024,
+            passive_health: Some(PassiveHealth::default()),
+            access_log: None,
+        }
+    }
+}
+
+/// Timeouts of a proxied service, with the meaning that HAProxy gives to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// To open a connection to a real server.
     pub connect: Duration,
-    /// Inactivity of the client.
+    /// Inactivity of the client while it is to send or to receive.
     pub client: Duration,
-    /// Inactivity of the real server.
+    /// Inactivity of the real server while it is to send or to receive.
     pub server: Duration,
+    /// From the first byte of a request to the end of its header; also for a PROXY header, a TLS handshake, an RDP
+    /// request.
+    pub request: Duration,
+    /// Between two requests of one connection (`l7-http`).
+    pub keep_alive: Duration,
+    /// How long a client waits for room when every real server is full.
+    pub queue: Duration,
+    /// Inactivity in both directions after an upgrade, for example to WebSocket (`l7-http`).
+    pub tunnel: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connect: seconds(5),
+            client: seconds(60),
+            server: seconds(60),
+            request: seconds(10),
+            keep_alive: seconds(60),
+            queue: seconds(5),
+            tunnel: seconds(3600),
+        }
+    }
+}
+
+/// When a real server becomes suspect: it is then asked only where no other can, until it has rested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PassiveHealth {
+    /// Connections in a row that could not be opened; 0: they do not count.
+    pub connect_failures: u32,
+    /// Answers with a status of 500 to 599 in a row (`l7-http`); 0: they do not count.
+    pub server_errors: u32,
+    /// How long a suspect rests; a health check that succeeds meanwhile does not end it.
+    pub rest: Duration,
+}
+
+impl Default for PassiveHealth {
+    fn default() -> Self {
+        Self { connect_failures: 3, server_errors: 0, rest: Duration::from_secs(10) }
+    }
+}
+
+/// Where the lines about connections or requests go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessLog {
+    /// The file, which is opened again at each reload; `None`: the daemon's own log, which is journald under systemd.
+    pub file: Option<PathBuf>,
+    /// One of so many lines is written, and all that tell of an error; 1: all.
+    pub sample: u32,
+}
+
+/// A header before the first byte of a connection that says who the client is
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// What is spoken to a real server of a HTTP service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: with `tls` by ALPN, without by prior knowledge.
+    Http2,
+    /// What the real server chooses in the TLS handshake; without `tls`, HTTP/1.1.
+    Auto,
+}
+
+/// What is done with requests and answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// Whether clients may speak HTTP/2: by ALPN over TLS, by prior knowledge without.
+    pub http2: bool,
+    /// Bytes of a request's line and fields together.
+    pub max_header_bytes: u32,
+    /// How a real server learns who the client is.
+    pub forwarded: Forwarded,
+    /// Edits of every request, after the rules' own.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Edits of every answer, after the rules' own.
+    pub response_headers: Vec<HeaderEdit>,
+    /// In this order; see [`Rule`].
+    pub rules: Vec<Rule>,
+    /// How often a request that may be repeated is tried on another real server.
+    pub retries: u8,
+    /// Retries are at most so many percent of the requests of the last seconds, and ten a second.
+    pub retry_budget: u8,
+    /// Pages in place of the built-in ones, by status (those that the balancer answers with itself: 400, 403, 408,
+    /// 413, 414, 429, 431, 500, 502, 503, 504).
+    pub error_pages: BTreeMap<u16, PathBuf>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            http2: true,
+            max_header_bytes: 32 << 10,
+            forwarded: Forwarded::default(),
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+            rules: Vec::new(),
+            retries: 1,
+            retry_budget: 20,
+            error_pages: BTreeMap::new(),
+        }
+    }
+}
+
+/// Which headers tell a real server about the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forwarded {
+    /// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Port and X-Forwarded-Host.
+    pub x_forwarded: bool,
+    /// Forwarded (RFC 7239).
+    pub forwarded: bool,
+    /// Clients, other proxies, whose own such headers are kept and added to; everybody else's are removed, because
+    /// they may be lies.
+    pub trusted: Vec<Network>,
+}
+
+impl Default for Forwarded {
+    fn default() -> Self {
+        Self { x_forwarded: true, forwarded: false, trusted: Vec::new() }
+    }
+}
+
+/// An edit of the fields of a request or an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeaderEdit {
+    /// Adds a field, beside those of that name.
+    Insert {
+        /// Name of the field.
+        name: String,
+        /// Value; `{client}`, `{host}`, `{method}`, `{path}`, `{query}`, `{uri}`, `{scheme}`, `{server}` are replaced.
+        value: String,
+    },
+    /// Puts this one in place of all of that name.
+    Set {
+        /// Name of the field.
+        name: String,
+        /// As with `Insert`.
+        value: String,
+    },
+    /// Removes all fields of that name.
+    Delete {
+        /// Name of the field.
+        name: String,
+    },
+    /// Replaces what matches in the values of that name.
+    Replace {
+        /// Name of the field.
+        name: String,
+        /// Regular expression.
+        pattern: String,
+        /// `$1` is the first group.
+        with: String,
+    },
+}
+
+/// Rules are taken in order. Where the conditions of one hold, its edits and its rewrite are applied to the
+/// request; the first that has an action as well is the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// For messages and the access log; `None`: its number.
+    pub name: Option<String>,
+    /// All must hold; empty: it always does.
+    pub when: Vec<Condition>,
+    /// None may hold.
+    pub unless: Vec<Condition>,
+    /// Edits of the request.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Edits of its answer.
+    pub response_headers: Vec<HeaderEdit>,
+    /// Another path for the real server.
+    pub rewrite: Option<Rewrite>,
+    /// What becomes of the request; `None`: the next rule says.
+    pub action: Option<RuleAction>,
+}
+
+/// Something about a request. It holds if one of its values fits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// The host, without port, in lower case: `www.example.org`; `*.example.org` is any name below it.
+    Host(Vec<String>),
+    /// The path is one of these, percent-encoding normalised, without the query.
+    Path(Vec<String>),
+    /// The path begins with one of these; a match ends at a `/` or the end: `/api` is not a prefix of `/apis`.
+    PathPrefix(Vec<String>),
+    /// The path matches one of these.
+    PathRegex(Vec<String>),
+    /// The method.
+    Method(Vec<String>),
+    /// A field of the request.
+    Header {
+        /// Its name.
+        name: String,
+        /// What one of its values must be.
+        value: HeaderMatch,
+    },
+    /// The client is in one of these networks.
+    Client(Vec<Network>),
+}
+
+/// What the value of a field must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeaderMatch {
+    /// Anything, as long as the field is there.
+    Exists,
+    /// This, letter case counting.
+    Equals(String),
+    /// Contains this.
+    Contains(String),
+    /// Matches this.
+    Regex(String),
+}
+
+/// Another path for the real server; the query stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rewrite {
+    /// The beginning is replaced.
+    Prefix {
+        /// What the path begins with.
+        prefix: String,
+        /// What takes its place.
+        with: String,
+    },
+    /// What matches is replaced.
+    Regex {
+        /// Regular expression over the path.
+        pattern: String,
+        /// `$1` is the first group.
+        with: String,
+    },
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleAction {
+    /// It goes to a real server of this pool.
+    Pool(String),
+    /// The client is sent elsewhere.
+    Redirect {
+        /// URL; `{host}`, `{path}`, `{query}`, `{uri}`, `{scheme}` are replaced.
+        location: String,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+    /// It is refused with this status and its page.
+    Deny {
+        /// 400 to 599.
+        status: u16,
+    },
+    /// The balancer answers by itself.
+    Respond {
+        /// 200 to 599.
+        status: u16,
+        /// Content-Type.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
 }
 
 /// A TLS listener of a proxied service.
@@ -438,6 +776,19 @@ pub struct TlsListener {
     pub certificates: Vec<String>,
     /// Protocol versions and cipher suites.
     pub policy: TlsPolicy,
+    /// Whether requests on the plain ports are sent to the TLS port with status 308 (`l7-http`).
+    pub redirect: bool,
+    /// Whether clients show a certificate; `None`: they are not asked.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// The certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientCertificate {
+    /// PEM file of those who sign them.
+    pub ca_file: PathBuf,
+    /// Whether a client without one is refused.
+    pub required: bool,
 }
 
 /// Protocol versions and cipher suites.
@@ -489,6 +840,8 @@ pub enum Certificate {
         pem: PathBuf,
         /// Private key.
         key: PathBuf,
+        /// OCSP answer to staple, in DER; read again when it changes.
+        ocsp: Option<PathBuf>,
     },
     /// PKCS #12.
     Pfx {
@@ -496,6 +849,8 @@ pub enum Certificate {
         pfx: PathBuf,
         /// Its password.
         password: Option<Secret>,
+        /// OCSP answer to staple, in DER; read again when it changes.
+        ocsp: Option<PathBuf>,
     },
 }
 

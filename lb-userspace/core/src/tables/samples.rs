@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Admin, Health, NextHop, ServerInput, ServerKey};
 use crate::config::model::{
-    Config, HealthCheck, Interface, Limits, Mode, Node, PortRange, Probe, Protocol, RealServer, Scheduler, Timeouts,
+    Config, HealthCheck, Interface, Limits, Mode, Node, PortRange, Probe, Protocol, RealServer, Scheduler,
     VirtualService, XdpMode,
 };
 
@@ -21,6 +21,7 @@ pub(super) fn config(virtual_services: Vec<VirtualService>) -> Config {
             flow_timeouts: crate::config::model::FlowTimeouts::default(),
             source_ports: crate::config::model::Node::SOURCE_PORTS,
             metrics_address: None,
+            proxy: crate::config::model::ProxyNode::default(),
         },
         certificates: BTreeMap::new(),
         high_availability: None,
@@ -45,7 +46,8 @@ pub(super) fn service(name: &str, vip: &str, ports: &[(u16, u16)], real_servers:
         health_check: check(Probe::Connect),
         slow_start: Duration::ZERO,
         on_removal: crate::config::model::OnRemoval::Drain,
-        timeouts: Timeouts { connect: TICK, client: TICK, server: TICK },
+        proxy: crate::config::model::Proxy::default(),
+        http: None,
         tls: None,
         fallback: None,
         real_servers,
@@ -61,6 +63,9 @@ pub(super) fn real(name: &str, ip: &str) -> RealServer {
         min_connections: 0,
         max_connections: 0,
         backup: false,
+        pool: None,
+        proxy_protocol: None,
+        http_version: crate::config::model::HttpVersion::Http1,
         tls: None,
         redirect: None,
         health_check: None,

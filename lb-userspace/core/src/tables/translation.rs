@@ -61,6 +61,8 @@ pub(super) fn translate(
 fn source(service: &VirtualService, input: &ServerInput) -> Option<Address> {
     match service.source_address {
         SourceAddress::Auto => input.next_hop?.source,
+        // Only a proxy takes the client's address; the configuration has been checked for that.
+        SourceAddress::Client => None,
         SourceAddress::Vip => Some(Address::from(service.address)),
         SourceAddress::Address(address) => Some(Address::from(address)),
     }

@@ -143,11 +143,8 @@ fn a_described_service_has_the_words_of_the_overview() {
         health_check: check,
         slow_start: Duration::ZERO,
         on_removal: model::OnRemoval::Drain,
-        timeouts: model::Timeouts {
-            connect: Duration::from_secs(5),
-            client: Duration::from_secs(60),
-            server: Duration::from_secs(60),
-        },
+        proxy: model::Proxy::default(),
+        http: None,
         tls: None,
         fallback: None,
         real_servers: vec![model::RealServer {
@@ -158,6 +155,9 @@ fn a_described_service_has_the_words_of_the_overview() {
             min_connections: 0,
             max_connections: 0,
             backup: false,
+            pool: None,
+            proxy_protocol: None,
+            http_version: model::HttpVersion::Http1,
             tls: None,
             redirect: None,
             health_check: None,
@@ -182,7 +182,13 @@ fn a_described_service_has_the_words_of_the_overview() {
     );
 
     service.mode = model::Mode::L7Http;
-    service.tls = Some(model::TlsListener { port: 1443, certificates: vec![], policy: model::TlsPolicy::HighSecurity });
+    service.tls = Some(model::TlsListener {
+        port: 1443,
+        certificates: vec![],
+        policy: model::TlsPolicy::HighSecurity,
+        redirect: false,
+        client_certificate: None,
+    });
     let described = VirtualService::described(&service);
     assert_eq!((described.protocol, described.method, described.mode), (Protocol::Http, Method::Layer7, Mode::Proxy));
     assert_eq!(described.ports, "554,1443,1935,50000-65535");

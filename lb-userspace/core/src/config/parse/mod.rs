@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::code::Code;
 use super::decode::{At, Context};
 use super::model::{
-    Certificate, Config, FlowTimeouts, Interface, Limits, Node, OnRemoval, Secret, Timeouts, VirtualService,
+    Certificate, Config, FlowTimeouts, Interface, Limits, Node, OnRemoval, ProxyNode, Secret, Timeouts, VirtualService,
 };
 use super::places::Place;
 use super::raw;
@@ -98,7 +98,15 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
     let name = section.name.as_ref().map(|name| name.value.text.clone());
     let metrics_address = section.metrics_address.as_ref().map(|address| address.value.0);
     let source_ports = settings::source_ports(section, cx);
-    (!interfaces.is_empty()).then_some(Node { name, interfaces, limits, flow_timeouts, source_ports, metrics_address })
+    (!interfaces.is_empty()).then_some(Node {
+        name,
+        interfaces,
+        limits,
+        flow_timeouts,
+        source_ports,
+        metrics_address,
+        proxy: ProxyNode::default(),
+    })
 }
 
 impl Defaults {
@@ -135,6 +143,7 @@ impl Defaults {
                 connect: timeouts.value.connect.value.0,
                 client: timeouts.value.client.value.0,
                 server: timeouts.value.server.value.0,
+                ..Timeouts::default()
             };
         }
         if let Some(flow) = &section.flow_timeouts {
@@ -152,7 +161,7 @@ impl Defaults {
 
 /// The timeouts of a layer 7 service when nothing says otherwise; those of layer 4 services, which have none.
 pub(crate) fn standard_timeouts() -> Timeouts {
-    Timeouts { connect: Duration::from_secs(5), client: Duration::from_secs(60), server: Duration::from_secs(60) }
+    Timeouts::default()
 }
 
 fn within_interval(timeout: Duration, interval: Duration, place: Place, cx: &mut Context<'_>) {
@@ -191,9 +200,9 @@ fn certificate(raw: &raw::CertificateSection, place: Place, cx: &mut Context<'_>
                 )
                 .help("remove it; a PEM key must not be encrypted");
             }
-            Some(Certificate::Pem { pem: pem.value.path(), key: key.value.path() })
+            Some(Certificate::Pem { pem: pem.value.path(), key: key.value.path(), ocsp: None })
         }
-        (None, None, Some(pfx)) => Some(Certificate::Pfx { pfx: pfx.value.path(), password }),
+        (None, None, Some(pfx)) => Some(Certificate::Pfx { pfx: pfx.value.path(), password, ocsp: None }),
         _ if raw.faulty => None,
         (pem, key, pfx) => {
             let message = match (pem, key, pfx) {

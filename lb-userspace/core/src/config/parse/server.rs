@@ -6,7 +6,7 @@ use super::service::{check_port_is_named, has_several, is_layer_7, not_in_mode, 
 use super::{Defaults, check, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{Mode, RealServer, ServerTls};
+use crate::config::model::{HttpVersion, Mode, RealServer, ServerTls};
 use crate::config::raw::{self, CheckType, Verify};
 use crate::config::values::Port;
 
@@ -112,6 +112,9 @@ fn real_server(
         max_connections: most,
         backup: raw.backup.value.0,
         tls,
+        pool: None,
+        proxy_protocol: None,
+        http_version: HttpVersion::default(),
         redirect: raw.redirect.as_ref().map(|url| url.value.text.clone()),
         health_check,
     })

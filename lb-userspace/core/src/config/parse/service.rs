@@ -7,7 +7,7 @@ use super::settings::{fallback, new_flows_per_second, persistence, source_addres
 use super::{Defaults, check, family, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{HealthCheck, Mode, Probe, Protocol, VirtualService};
+use crate::config::model::{HealthCheck, Http, Mode, Probe, Protocol, Proxy, VirtualService};
 use crate::config::places::{Place, Problem};
 use crate::config::raw::{self, CheckSection};
 use crate::config::values::{Address, Ports, Text};
@@ -48,7 +48,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         health_check: health_check?,
         slow_start: raw.slow_start.as_ref().map_or(defaults.slow_start, |at| at.value.0),
         on_removal: raw.on_removal.as_ref().map_or(defaults.on_removal, |at| at.value),
-        timeouts,
+        proxy: Proxy { timeouts, ..Proxy::default() },
+        http: (mode == Some(Mode::L7Http)).then(Http::default),
         tls,
         fallback,
         real_servers: real_servers?,

@@ -181,7 +181,13 @@ pub(super) fn tls(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) 
             .help("add `certificate:` with a label from `certificates`");
         return None;
     }
-    Some(TlsListener { port: section.value.port.value.0, certificates, policy: section.value.policy.value })
+    Some(TlsListener {
+        port: section.value.port.value.0,
+        certificates,
+        policy: section.value.policy.value,
+        redirect: false,
+        client_certificate: None,
+    })
 }
 
 pub(super) fn fallback(

@@ -114,6 +114,9 @@ fn real_server(mode: Mode) -> BoxedStrategy<RealServer> {
             weight,
             min_connections: a.min(b),
             max_connections: a.max(b),
+            pool: None,
+            proxy_protocol: None,
+            http_version: HttpVersion::default(),
             backup,
             tls: tls.filter(|_| layer_7),
             redirect: redirect.filter(|_| mode == Mode::L7Http),
@@ -194,8 +197,11 @@ pub(super) fn virtual_service() -> BoxedStrategy<VirtualService> {
                     let (name, interface, ports, first, protocol, scheduler) = head;
                     let (persistence, health_check, (connect, client, server), tls, fallback, (slow_start, cut)) =
                         middle;
-                    let timeouts =
-                        if layer_7 { Timeouts { connect, client, server } } else { parse::standard_timeouts() };
+                    let timeouts = if layer_7 {
+                        Timeouts { connect, client, server, ..Timeouts::default() }
+                    } else {
+                        parse::standard_timeouts()
+                    };
                     VirtualService {
                         name,
                         address: IpAddr::from([10, 0, 0, 0]),
@@ -211,11 +217,14 @@ pub(super) fn virtual_service() -> BoxedStrategy<VirtualService> {
                         health_check,
                         slow_start: Duration::from_millis(slow_start),
                         on_removal: if cut { OnRemoval::Cut } else { OnRemoval::Drain },
-                        timeouts,
+                        proxy: Proxy { timeouts, ..Proxy::default() },
+                        http: (mode == Mode::L7Http).then(Http::default),
                         tls: tls.filter(|_| layer_7).map(|(port, high)| TlsListener {
                             port,
                             certificates: vec!["one".into()],
                             policy: if high { TlsPolicy::HighSecurity } else { TlsPolicy::Compatible },
+                            redirect: false,
+                            client_certificate: None,
                         }),
                         fallback,
                         real_servers,
@@ -249,7 +258,8 @@ pub(super) fn config() -> BoxedStrategy<Config> {
     )
         .prop_map(|(node_name, (flows, udp, source_ports), file, high_availability, mut virtual_services)| {
             number(&mut virtual_services);
-            let one = Certificate::Pfx { pfx: (&file).into(), password: Some(Secret::File(file.clone().into())) };
+            let one =
+                Certificate::Pfx { pfx: (&file).into(), password: Some(Secret::File(file.clone().into())), ocsp: None };
             Config {
                 node: Node {
                     name: node_name,
@@ -258,10 +268,11 @@ pub(super) fn config() -> BoxedStrategy<Config> {
                     flow_timeouts: FlowTimeouts { udp, ..FlowTimeouts::default() },
                     source_ports,
                     metrics_address: (udp.as_secs() % 2 == 0).then(|| ([127, 0, 0, 1], 9707).into()),
+                    proxy: ProxyNode::default(),
                 },
                 certificates: [
                     ("one".to_owned(), one),
-                    ("${two}".to_owned(), Certificate::Pem { pem: file.clone().into(), key: file.into() }),
+                    ("${two}".to_owned(), Certificate::Pem { pem: file.clone().into(), key: file.into(), ocsp: None }),
                 ]
                 .into(),
                 high_availability,
