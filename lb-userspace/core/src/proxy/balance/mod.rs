@@ -196,9 +196,9 @@ impl<S: Candidate> Balancer<S> {
         &self.members
     }
 
-    /// One that is not suspect. Whoever has become so meanwhile is not met again.
+    /// One that is not suspect. Whoever has become so at this moment is not met again.
     fn unsuspected(&self, tier: &Tier, start: u64, question: Question<'_>) -> Option<usize> {
-        for _ in 0..CLAIMS {
+        for _ in tier.each() {
             let at = self.pick(tier, start, question)?;
             if self.members[at].server.claim(question.now) {
                 return Some(at);
@@ -285,9 +285,6 @@ impl Load {
         (self.connections * other.weight).cmp(&(other.connections * self.weight))
     }
 }
-
-/// How often a member may turn out to have become suspect at this moment before suspects are asked as well.
-const CLAIMS: usize = 4;
 
 #[cfg(test)]
 mod tests;

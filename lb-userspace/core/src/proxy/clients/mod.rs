@@ -158,11 +158,12 @@ impl<T: Copy + Eq + Hash> Clients<T> {
         records.sort_by_key(|record| std::cmp::Reverse(record.idle_ms));
         let mut taken = 0;
         for record in records {
-            let entry = record.entry(now);
-            let mut shard = self.shard(entry.client);
-            if entry.is_over(timeout, now) || shard.get_mut(&entry.client).is_some() {
+            let mut shard = self.shard(record.client);
+            let is_over = Duration::from_millis(record.idle_ms) > timeout;
+            if is_over || shard.get_mut(&record.client).is_some() {
                 continue;
             }
+            let entry = record.entry(now);
             if shard.insert(entry) {
                 self.evicted.fetch_add(1, Relaxed);
             }

@@ -21,7 +21,7 @@ pub struct Record<T> {
 }
 
 impl<T> Record<T> {
-    /// A time before the clock began is the earliest that can be told.
+    /// A moment that this clock cannot tell is now.
     pub(super) fn entry(self, now: Instant) -> Entry<T> {
         let ago = |ms| now.checked_sub(Duration::from_millis(ms));
         let used = ago(self.idle_ms).unwrap_or(now);

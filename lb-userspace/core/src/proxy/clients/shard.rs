@@ -11,7 +11,7 @@ pub(super) struct Shard<T> {
     entries: Vec<Entry<T>>,
     places: HashMap<Key, usize>,
     capacity: usize,
-    /// Where the next few are looked at.
+    /// The first of the few that were looked at last.
     hand: usize,
 }
 
@@ -74,14 +74,13 @@ impl<T> Shard<T> {
         before - self.entries.len()
     }
 
-    /// The least recently used of the next few goes. The hand goes round, so everybody is looked at before anybody is
-    /// twice; who was used since is not the least of its few.
+    /// The least recently used of a few goes. They are far from each other, because clients that came together are side
+    /// by side; the hand sees to it that each has its turn to be looked at.
     fn evict(&mut self) {
-        let entries = self.entries.len();
-        let few = (0..FEW.min(entries)).map(|i| (self.hand + i) % entries);
-        let least = few.min_by_key(|at| self.entries[*at].used);
-        self.hand = (self.hand + FEW) % entries.max(1);
-        if let Some(at) = least {
+        let apart = (self.entries.len() / FEW).max(1);
+        self.hand = (self.hand + 1) % apart;
+        let few = (self.hand..self.entries.len()).step_by(apart);
+        if let Some(at) = few.min_by_key(|at| self.entries[*at].used) {
             self.remove_at(at);
         }
     }
