@@ -8,3 +8,8 @@ pub mod balance;
 pub mod clients;
 pub mod passive;
 pub mod retry;
+mod parsed;
+pub mod proxy_protocol;
+pub mod rdp;
+
+pub use parsed::Parsed;
