@@ -4,3 +4,4 @@
 //! of access logs. Absent: decisions.
 
 pub mod relay;
+pub mod tls;
