@@ -5,6 +5,8 @@ mod connect;
 #[path = "netlink/namespace.rs"]
 #[expect(dead_code, reason = "the tests of netlink use the rest")]
 mod namespace;
+#[path = "proxy/steering.rs"]
+mod steering;
 
 use std::net::IpAddr;
 use std::time::Duration;
