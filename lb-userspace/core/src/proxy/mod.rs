@@ -13,3 +13,4 @@ pub mod proxy_protocol;
 pub mod rdp;
 
 pub use parsed::Parsed;
+pub mod steering;
