@@ -83,7 +83,6 @@ fn rule(rule: &Rule) -> Value {
 
 fn conditions(list: &[Condition]) -> Value {
     let mut section = Mapping::new();
-    let mut headers = Vec::new();
     for condition in list {
         match condition {
             Condition::Host(hosts) => put(&mut section, "host", texts(hosts)),
@@ -91,14 +90,20 @@ fn conditions(list: &[Condition]) -> Value {
             Condition::PathPrefix(prefixes) => put(&mut section, "path_prefix", texts(prefixes)),
             Condition::PathRegex(patterns) => put(&mut section, "path_regex", texts(patterns)),
             Condition::Method(methods) => put(&mut section, "method", texts(methods)),
-            Condition::Header { name, value } => headers.push(header(name, value)),
+            Condition::Header { .. } => put(&mut section, "header", headers(list)),
             Condition::Client(clients) => put(&mut section, "client", networks(clients)),
         }
     }
-    if !headers.is_empty() {
-        put(&mut section, "header", Value::Sequence(headers));
-    }
     Value::Mapping(section)
+}
+
+/// All of them stand under one key.
+fn headers(list: &[Condition]) -> Value {
+    let one = |condition: &Condition| match condition {
+        Condition::Header { name, value } => Some(header(name, value)),
+        _ => None,
+    };
+    Value::Sequence(list.iter().filter_map(one).collect())
 }
 
 fn header(name: &str, value: &HeaderMatch) -> Value {

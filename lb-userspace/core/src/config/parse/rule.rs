@@ -23,7 +23,7 @@ pub(super) fn rules(service: &raw::Service, cx: &mut Context<'_>) -> Vec<Rule> {
     }
     let written = &list.value.0[..list.value.0.len().min(MAX_RULES)];
     unique_names(written, cx);
-    let rules = written.iter().filter_map(|at| rule(&at.value, cx)).collect();
+    let rules = written.iter().map(|at| rule(&at.value, cx)).collect();
     let end = written.iter().position(|at| takes_all(&at.value));
     if let Some(never) = end.and_then(|end| written.get(end + 1)) {
         cx.report(Code::UnreachableRule, never.place, "no request comes to this rule")
@@ -35,12 +35,21 @@ pub(super) fn rules(service: &raw::Service, cx: &mut Context<'_>) -> Vec<Rule> {
 
 /// Whether no request goes past it.
 pub(super) fn takes_all(rule: &RuleSection) -> bool {
-    let acts = rule.pool.is_some() || rule.redirect.is_some() || rule.deny.is_some() || rule.respond.is_some();
     // A section without a condition always holds, as `when`, and as `unless`: there is nothing that could hold.
     let is_empty = |section: &Option<At<ConditionsSection>>| {
         section.as_ref().is_none_or(|section| !section.value.faulty && is_empty(&section.value))
     };
-    acts && !rule.faulty && is_empty(&rule.when) && is_empty(&rule.unless)
+    acts(rule) && !rule.faulty && is_empty(&rule.when) && is_empty(&rule.unless)
+}
+
+/// Whether it says what becomes of a request.
+fn acts(rule: &RuleSection) -> bool {
+    rule.pool.is_some() || rule.redirect.is_some() || rule.deny.is_some() || rule.respond.is_some()
+}
+
+fn does_nothing(rule: &RuleSection) -> bool {
+    let edits = [&rule.request_headers, &rule.response_headers];
+    !acts(rule) && rule.rewrite.is_none() && edits.into_iter().flatten().all(|list| list.value.0.is_empty())
 }
 
 fn is_empty(section: &ConditionsSection) -> bool {
@@ -67,7 +76,7 @@ fn unique_names(rules: &[At<RuleSection>], cx: &mut Context<'_>) {
     }
 }
 
-fn rule(raw: &RuleSection, cx: &mut Context<'_>) -> Option<Rule> {
+fn rule(raw: &RuleSection, cx: &mut Context<'_>) -> Rule {
     let rule = Rule {
         name: raw.name.as_ref().map(|name| name.value.text.clone()),
         when: raw.when.as_ref().map_or_else(Vec::new, |section| conditions(&section.value, cx)),
@@ -78,14 +87,12 @@ fn rule(raw: &RuleSection, cx: &mut Context<'_>) -> Option<Rule> {
         action: action(raw, cx),
     };
     for_the_real_server(raw, rule.action.as_ref(), cx);
-    let says = [&raw.request_headers, &raw.response_headers].iter().any(|edits| edits.is_some());
-    if rule.action.is_none() && raw.rewrite.is_none() && !says && !raw.faulty {
+    if !raw.faulty && does_nothing(raw) {
         cx.report(Code::MissingKey, raw.place, "the rule does nothing").help(
             "add pool, redirect, deny or respond, or what is to be changed: rewrite, request_headers, response_headers",
         );
-        return None;
     }
-    Some(rule)
+    rule
 }
 
 /// The balancer's own answers come from no real server.
