@@ -14,3 +14,4 @@ pub mod rdp;
 
 pub use parsed::Parsed;
 pub mod steering;
+pub mod http;
