@@ -189,7 +189,7 @@ impl Daemon {
             };
             (server, measures)
         });
-        measures.collect()
+        Measured { proxied: self.proxy.counted(), ..Measured::from(measures) }
     }
 
     fn counters(&self) -> Result<Vec<Counter>, Error> {

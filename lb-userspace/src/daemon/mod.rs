@@ -19,6 +19,7 @@ mod numbers;
 mod options;
 mod orders;
 mod proofs;
+mod proxy;
 mod start;
 mod trace;
 mod vips;
@@ -42,6 +43,7 @@ use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
+use crate::proxy::Proxy;
 use crate::service::Notifier;
 
 use confirmation::Trial;
@@ -87,6 +89,7 @@ struct Daemon {
     netlink: Netlink,
     prober: Prober,
     vips: Vips,
+    proxy: Proxy,
     inbox: Inbox,
     metrics: Metrics,
     /// Places of listings that are being made.
@@ -318,6 +321,7 @@ impl Daemon {
         match result {
             Ok(swept) => {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
+                self.count_proxied();
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());
