@@ -90,6 +90,7 @@ struct Daemon {
     prober: Prober,
     vips: Vips,
     proxy: Proxy,
+    certificates: proxy::Certificates,
     inbox: Inbox,
     metrics: Metrics,
     /// Places of listings that are being made.
@@ -170,6 +171,7 @@ impl Daemon {
         };
         self.service.stopping();
         self.stop_trace(true).await;
+        self.leave_proxy().await;
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
         let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
@@ -322,6 +324,7 @@ impl Daemon {
             Ok(swept) => {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.count_proxied();
+                self.watch_certificates(Instant::now());
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());

@@ -84,6 +84,7 @@ impl Daemon {
             prober: Prober::new(report_sender),
             vips: Vips::default(),
             proxy,
+            certificates: super::proxy::Certificates::new(now),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
             listings: Arc::new(Semaphore::new(LISTINGS)),
@@ -123,6 +124,7 @@ impl Daemon {
         daemon.look_at_what_is_there().await;
         daemon.serve_metrics().await;
         daemon.keep_orders();
+        daemon.watch_certificates(now);
         daemon.tell_start(came_back);
         daemon.service.ready(daemon.status_line());
         Ok((daemon, server, request_sender))

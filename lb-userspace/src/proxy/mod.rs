@@ -306,6 +306,31 @@ impl Proxy {
         self.forget_unused();
     }
 
+    /// Takes no new connections, answers the requests that are there, and lets connections go on.
+    pub fn leave(&mut self) {
+        self.steering = None;
+        for listening in std::mem::take(&mut self.listeners).into_values() {
+            listening.listener.close();
+        }
+        for service in self.services.values() {
+            service.finish.raise();
+        }
+    }
+
+    /// Cuts every connection.
+    pub fn cut(&self) {
+        let finishing = self.finishing.iter().map(|(service, _)| service);
+        for service in self.services.values().chain(finishing) {
+            service.cut.raise();
+        }
+    }
+
+    /// Connections of clients now.
+    #[must_use]
+    pub fn clients(&self) -> u32 {
+        self.shared.clients.load(Ordering::Relaxed)
+    }
+
     /// Descriptors of every listening socket, for a later lbd.
     pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &[TcpListener])> {
         self.listeners.iter().map(|(address, listening)| (*address, listening.sockets.as_slice()))

@@ -116,12 +116,12 @@ impl Proxy {
                 Some(opened.map_err(|error| format!("its access log cannot be opened: {error}"))?)
             }
         };
-        let clients = self.clients(service, config);
+        let clients = self.records(service, config);
         Ok(Running { config: service.clone(), pools, fallback, policy, tls, clients, log })
     }
 
     /// Records of clients outlive a reload that leaves persistence as it is.
-    fn clients(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
+    fn records(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
         let persistence = service.persistence.as_ref()?;
         if matches!(persistence.by, PersistenceBy::Cookie { .. }) {
             return None;
