@@ -172,6 +172,7 @@ fn a_described_service_has_the_words_of_the_overview() {
             "persistence_timeout_seconds": 300, "state": "down",
             "reason": "no real server takes new clients: 1 checking",
             "connections": 0, "packets": 0, "bytes": 0, "flows": 0, "half_open": 0, "new_flows_beyond_limit": 0,
+            "proxied": null,
             "real_servers": [{
                 "name": "HT1", "address": "192.168.94.115", "port": null, "weight": 100, "connections": 0,
                 "packets": 0, "bytes": 0, "flows": 0, "reply_packets": 0, "reply_bytes": 0, "source_ports": [],

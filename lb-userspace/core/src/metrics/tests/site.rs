@@ -132,6 +132,7 @@ pub(super) fn service(name: &str, address: &str) -> VirtualService {
         flows: 0,
         half_open: 0,
         new_flows_beyond_limit: 0,
+        proxied: None,
         real_servers: vec![],
     }
 }
