@@ -4,4 +4,5 @@
 //! In: the configuration, what control says of each real server, bytes and `now`. Out: choices, edited heads,
 //! lines of text. Absent: sockets, TLS, threads, clocks; `lb_userspace::proxy` carries those.
 
+pub mod access_log;
 pub mod http;

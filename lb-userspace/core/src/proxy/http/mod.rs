@@ -46,3 +46,5 @@ pub use policy::{Decision, Forward, Policy};
 pub use repeat::{BodyProgress, may_repeat};
 pub use target::{to_http1, to_http2};
 
+#[cfg(test)]
+mod tests;
