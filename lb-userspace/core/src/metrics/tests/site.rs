@@ -7,8 +7,8 @@ use super::{
     Severity,
 };
 use crate::view::{
-    Check, Configuration, Counter, CounterAction, HealthList, Interface, Method, Mode, Protocol, RealServer, Sample,
-    Scheduler, SourcePorts, Status, Table, Transport, VirtualService, XdpAttachment,
+    Check, Configuration, Counter, CounterAction, HealthList, Interface, Method, Mode, Protocol, Proxied, ProxyFailure,
+    RealServer, Sample, Scheduler, SourcePorts, Status, Table, Transport, VirtualService, XdpAttachment,
 };
 
 /// What [`crate::metrics::render`] takes.
@@ -132,7 +132,12 @@ pub(super) fn service(name: &str, address: &str) -> VirtualService {
         flows: 0,
         half_open: 0,
         new_flows_beyond_limit: 0,
-        proxied: None,
+        proxied: Some(Proxied {
+            clients: 3,
+            accepted: 9,
+            failures: vec![ProxyFailure { reason: "no-server".to_owned(), count: 2, help: String::new() }],
+            ..Proxied::default()
+        }),
         real_servers: vec![],
     }
 }

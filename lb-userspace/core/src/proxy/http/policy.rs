@@ -348,7 +348,8 @@ impl Edits {
         if self.is_empty() {
             return;
         }
-        let host: Box<str> = host::name(&head.headers).into();
+        // A copy, because Host is one of the fields; most edits do not ask for it.
+        let host = if self.tell_of_request() { host::name(&head.headers).to_owned() } else { String::new() };
         let target = head.uri.path_and_query();
         self.apply(&mut head.headers, &Scene { client, method: &head.method, host: &host, target, server });
     }
@@ -370,7 +371,7 @@ fn to_tls(head: &request::Parts, client: &ClientFacts, port: u16) -> Answer {
 }
 
 fn rewritten(rewrite: &Rewriting, head: &mut request::Parts) -> Result<(), Reason> {
-    let Some(target) = head.uri.path_and_query() else { return Ok(()) };
+    let Some(target) = head.uri.path_and_query().filter(|target| target.path() != "*") else { return Ok(()) };
     match rewrite.apply(target) {
         Ok(Some(target)) => {
             head.uri = target.into();
