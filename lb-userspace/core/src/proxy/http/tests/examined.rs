@@ -96,7 +96,12 @@ fn what_the_types_rule_out_stays_ruled_out() {
 }
 
 #[test]
-fn reasons_have_different_names() {
+fn every_reason_has_a_name_of_its_own_and_is_in_the_reference() {
+    let reference = include_str!("../../../../../../docs/reference/http.md");
+    for reason in Reason::ALL {
+        let row = format!("| `{}` | {} |", reason.name(), reason.status().as_u16());
+        assert!(reference.contains(&row), "not in the reference: {row}");
+    }
     let names: std::collections::BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names.len(), Reason::ALL.len());
     assert!(Reason::ALL.iter().all(|reason| reason.status().as_u16() >= 400));

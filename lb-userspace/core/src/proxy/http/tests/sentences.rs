@@ -62,6 +62,13 @@ fn a_rule_that_cannot_be_is_named() {
     assert!(when(Condition::PathRegex(vec!["[".into()])).starts_with("rule 1: `[` is no regular expression"));
     assert!(when(Condition::PathRegex(vec!["(\\w{900}){900}".into()])).starts_with("rule 1: "));
     assert_eq!(when(Condition::Method(vec!["G T".into()])), "rule 1: `G T` is no method");
+    assert_eq!(when(Condition::Method(vec!["get".into()])), "rule 1: `get` is no method; write GET");
+    for host in ["*", "*example.org", "a:80", "a/b", "", "*.*.example.org", ".example.org:1"] {
+        let sentence =
+            format!("rule 1: `{host}` is no host; write one like www.example.org or *.example.org, without port");
+        assert_eq!(when(Condition::Host(vec![host.into()])), sentence);
+    }
+    assert_eq!(when(Condition::Host(vec!["WWW.example.org.".into(), "[2001:db8::1]".into()])), "");
     let header = Condition::Header { name: "a b".into(), value: HeaderMatch::Exists };
     assert_eq!(when(header), "rule 1: `a b` is no name of a field");
 
