@@ -89,6 +89,10 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
         }
         Call::Confirm => reloaded(handle.ask(|reply| Request::Confirm { reply }).await?, StatusCode::CONFLICT),
         Call::Rollback => reloaded(handle.ask(|reply| Request::Rollback { reply }).await?, StatusCode::CONFLICT),
+        Call::Upgrade => {
+            let begun = handle.ask(|reply| Request::Upgrade { reply }).await?;
+            begun.map(|report| success(&report)).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
         Call::Stop => {
             let StopRequest { detach } = body::stop(body, limits).await?;
             handle.ask(|reply| Request::Stop { detach, reply }).await?;

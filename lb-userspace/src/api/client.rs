@@ -15,7 +15,7 @@ use lb_core::view::{
     ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
     ExplainQuery, Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared,
     PersistenceList, PersistenceQuery, Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest,
-    TraceRequest,
+    TraceRequest, UpgradeReport,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -241,6 +241,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn stop(&self, request: StopRequest) -> Result<StopReport, ClientError> {
         self.post("/v1/stop", &request).await
+    }
+
+    /// Starts the lbd that is installed now, which takes over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upgrade(&self) -> Result<UpgradeReport, ClientError> {
+        parse(&self.ask(Method::POST, "/v1/upgrade", None).await?)
     }
 
     /// The configuration in force with every default, as YAML.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lb_core::view::{
     ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery, Explained, HealthList,
     InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, TraceLine, TraceRequest,
+    Status, TraceLine, TraceRequest, UpgradeReport,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -100,6 +100,11 @@ pub enum Request {
         request: TraceRequest,
         /// Takes the lines, or why there are none.
         reply: oneshot::Sender<Result<mpsc::Receiver<TraceLine>, TraceRefused>>,
+    },
+    /// Start the lbd that is installed now, which takes over.
+    Upgrade {
+        /// Takes which process it is, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<UpgradeReport, String>>,
     },
     /// Stop the daemon.
     Stop {

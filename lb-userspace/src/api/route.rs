@@ -21,6 +21,7 @@ pub(super) enum Call {
     Confirm,
     Rollback,
     Stop,
+    Upgrade,
     EffectiveConfig,
 }
 
@@ -52,7 +53,9 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         "/v1/status" | "/v1/connections" | "/v1/explain" | "/v1/health" | "/v1/events" | "/v1/doctor"
         | "/v1/config" | "/metrics" => "GET",
         "/v1/persistence" => "GET, DELETE",
-        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
+        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" | "/v1/upgrade" => {
+            "POST"
+        }
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
     };
     let query = query.unwrap_or_default();
@@ -73,6 +76,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("POST", "/v1/confirm") => Call::Confirm,
         ("POST", "/v1/rollback") => Call::Rollback,
         ("POST", "/v1/stop") => Call::Stop,
+        ("POST", "/v1/upgrade") => Call::Upgrade,
         _ => {
             let error = format!("{path} takes {allowed}, not {method}");
             return Err(Refusal { allow: Some(allowed), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error) });

@@ -20,6 +20,7 @@ mod persistence;
 pub mod render;
 mod status;
 mod trace;
+mod upgrade;
 mod watch;
 
 #[cfg(test)]
@@ -95,6 +96,8 @@ pub enum Command {
     Confirm(control::ConfirmArgs),
     /// Go back to the configuration before the one that waits to be confirmed.
     Rollback(control::ConfirmArgs),
+    /// Start the lbd that is installed now in place of the running one: nothing is refused, connections go on.
+    Upgrade(upgrade::Args),
     /// Stop lbd; without --detach the kernel goes on forwarding layer 4 traffic.
     Stop(control::StopArgs),
     /// Print the completions of a shell, to be sourced or installed.
@@ -137,6 +140,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Reload(args) => control::reload(args, &client, out, err).await,
         Command::Confirm(args) => control::confirm(args, client.confirm().await, out),
         Command::Rollback(args) => control::confirm(args, client.rollback().await, out),
+        Command::Upgrade(args) => upgrade::run(args, &client, out, err).await,
         Command::Stop(args) => control::stop(args, &client, out).await,
         Command::Manual(args) => manual::run(&args, Cli::command()),
         Command::Completions { shell } => completions(shell, out),

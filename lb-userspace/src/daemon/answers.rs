@@ -77,6 +77,7 @@ impl Daemon {
             Request::Confirm { reply } => drop(reply.send(self.confirm())),
             Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
+            Request::Upgrade { reply } => drop(reply.send(self.upgrade())),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
@@ -148,6 +149,8 @@ impl Daemon {
         Status {
             node: node_name(config),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            predecessor: self.predecessor(),
             uptime_seconds: (now - self.started).as_secs(),
             configuration,
             interfaces,

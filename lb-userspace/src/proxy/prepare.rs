@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lb_core::config::model::{
     Config, Fallback, Mode, PassiveHealth, PersistenceBy, PortRange, RealServer as Real, VirtualService,
@@ -117,6 +118,9 @@ impl Proxy {
             }
         };
         let clients = self.records(service, config);
+        if let Some(clients) = &clients {
+            self.recall(&service.name, clients, Instant::now());
+        }
         Ok(Running { config: service.clone(), pools, fallback, policy, tls, clients, log })
     }
 

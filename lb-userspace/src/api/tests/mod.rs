@@ -63,6 +63,8 @@ pub(crate) fn status() -> Status {
     Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
+        pid: 7,
+        predecessor: None,
         uptime_seconds: 7,
         configuration: Configuration {
             path: "/etc/lb/lb.yaml".into(),
@@ -285,6 +287,7 @@ async fn control(
                 holding.notify_one();
             }
             Request::Status { reply } => send(reply, status()),
+            Request::Upgrade { reply } => send(reply, Err("there is nothing to upgrade to".to_owned())),
             Request::Connections { query, reply } => send(reply, connections(&query)),
             Request::Persistence { query, reply } => send(reply, query.select(records())),
             Request::ClearPersistence { query, reply } => {
