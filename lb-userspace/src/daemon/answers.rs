@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use lb_common::abi::{Address, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId};
 use lb_common::datapath::Kind;
@@ -67,6 +67,7 @@ impl Daemon {
                 });
             }
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
+            Request::Certificates { reply } => drop(reply.send(self.certificate_list())),
             Request::Doctor { service, reply } => drop(reply.send(self.examination(service.as_deref()))),
             Request::Explain { query, reply } => drop(reply.send(self.explain(&query))),
             Request::Events { query, reply } => self.happenings.ask(query, reply),
@@ -127,6 +128,7 @@ impl Daemon {
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
         problems.extend(self.orders_problem.clone());
         problems.extend(self.happenings.problem.clone());
+        problems.extend(self.certificates.warnings(SystemTime::now()));
         problems.extend(self.metrics.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {

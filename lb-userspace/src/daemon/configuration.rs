@@ -15,8 +15,8 @@ use lb_core::view::{self, EventKind, InvalidConfiguration, ReloadReport, ReloadR
 use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
-use super::Daemon;
 use super::confirmation::{ROLLED_BACK, Trial};
+use super::{Daemon, certificates};
 use crate::api::ReloadRefused;
 use crate::config_files::{self, LoadError};
 use crate::dataplane;
@@ -149,6 +149,7 @@ impl Daemon {
             .map_err(|refusal| ReloadRefused::Failed(format!("the configuration cannot be carried out: {refusal}")))?;
         // In force from here on: what fails is told, and does not keep the rest from being done.
         self.loaded = now;
+        self.certificates = certificates::read(self.control.config(), &self.options.config);
         let attached = self.attach().await;
         let written = self.write_plan();
         self.keep_orders();

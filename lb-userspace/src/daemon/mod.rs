@@ -7,6 +7,7 @@
 mod actions;
 mod answers;
 mod capacity;
+mod certificates;
 mod configuration;
 mod confirmation;
 mod explain;
@@ -42,6 +43,7 @@ use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
+use crate::proxy::tls::Certificates;
 use crate::service::Notifier;
 
 use confirmation::Trial;
@@ -86,6 +88,8 @@ struct Daemon {
     clock: Clock,
     netlink: Netlink,
     prober: Prober,
+    /// As they were read last.
+    certificates: Certificates,
     vips: Vips,
     inbox: Inbox,
     metrics: Metrics,

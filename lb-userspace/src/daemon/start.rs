@@ -19,7 +19,7 @@ use super::happenings::Happenings;
 use super::metrics::Metrics;
 use super::proofs::Unkept;
 use super::vips::Vips;
-use super::{Daemon, Inbox, LISTINGS, Options, QUEUE, configuration, health, numbers, orders};
+use super::{Daemon, Inbox, LISTINGS, Options, QUEUE, certificates, configuration, health, numbers, orders};
 use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::Prober;
@@ -58,6 +58,8 @@ impl Daemon {
         let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
         let control =
             Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
+        // Whatever is wrong with one, layer 4 and the other services go on.
+        let certificates = certificates::read(control.config(), &options.config);
         let inbox = Inbox {
             requests,
             reports,
@@ -75,6 +77,7 @@ impl Daemon {
             clock,
             netlink: Netlink::start(kernel_sender)?,
             prober: Prober::new(report_sender),
+            certificates,
             vips: Vips::default(),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
