@@ -77,6 +77,7 @@ impl Daemon {
             Request::Confirm { reply } => drop(reply.send(self.confirm())),
             Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
+            Request::Certificates { reply } => drop(reply.send(self.certificate_list())),
             Request::Upgrade { reply } => drop(reply.send(self.upgrade())),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }

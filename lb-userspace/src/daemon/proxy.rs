@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
-use lb_core::view::{EventKind, Severity};
+use lb_core::view::{CertificateList, EventKind, Severity};
 
 use super::{Daemon, Options};
 use crate::proxy::Prepared;
@@ -61,6 +61,15 @@ impl Daemon {
         let before = std::mem::replace(&mut self.certificates.problems, problems.clone());
         for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
             self.told(EventKind::Configuration, Severity::Warning, None, problem);
+        }
+    }
+
+    pub(super) fn certificate_list(&self) -> CertificateList {
+        let now = SystemTime::now();
+        let held = self.proxy.certificates();
+        CertificateList {
+            certificates: held.map(|held| held.views(now)).unwrap_or_default(),
+            warnings: self.certificates.problems.clone(),
         }
     }
 
