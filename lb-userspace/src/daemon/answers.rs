@@ -129,7 +129,7 @@ impl Daemon {
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
         problems.extend(self.orders_problem.clone());
         problems.extend(self.happenings.problem.clone());
-        problems.extend(self.certificates.problems.iter().cloned());
+        problems.extend(self.certificates.problems.iter().chain(&self.unserved).cloned());
         problems.extend(self.metrics.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {

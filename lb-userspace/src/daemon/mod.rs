@@ -106,6 +106,8 @@ struct Daemon {
     prober: Prober,
     vips: Vips,
     proxy: Proxy,
+    /// Why layer 7 services of the configuration are not served.
+    unserved: Vec<String>,
     certificates: proxy::Certificates,
     inbox: Inbox,
     metrics: Metrics,
@@ -357,6 +359,7 @@ impl Daemon {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.count_proxied();
                 self.watch_certificates(Instant::now());
+                self.serve_the_unserved(Instant::now());
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());

@@ -87,9 +87,8 @@ impl Daemon {
             proxy.inherit(estate, sockets, SystemTime::now());
             predecessor
         });
-        let prepared = proxy
-            .prepare(control.config(), &options.directory())
-            .map_err(|problems| anyhow::anyhow!("{} cannot run:\n{}", options.config.display(), problems.join("\n")))?;
+        // Whatever is wrong with a certificate or a port, layer 4 and the other services go on.
+        let (prepared, unserved) = proxy.prepare(control.config(), &options.directory());
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
             options,
@@ -101,6 +100,7 @@ impl Daemon {
             prober: Prober::new(report_sender),
             vips: Vips::default(),
             proxy,
+            unserved: Vec::new(),
             certificates: super::proxy::Certificates::new(now),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
@@ -141,6 +141,7 @@ impl Daemon {
         daemon.plan_vips().await;
         daemon.commit_proxy(prepared, now)?;
         daemon.proxy.close_inherited();
+        daemon.not_served(unserved);
         if let Some(predecessor) = predecessor {
             predecessor.accepting().context("the lbd before this one has ended meanwhile")?;
             daemon.predecessor = Some(predecessor.follow());
