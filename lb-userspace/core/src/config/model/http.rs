@@ -67,8 +67,8 @@ impl Default for Forwarded {
 
 /// An edit of the fields of a request or an answer: of a real server's, and of the balancer's own.
 ///
-/// Never of `Connection`, `Content-Length`, `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`
-/// or `Upgrade`; of a request's `Host` only by `Set`. In a text, `{` and letters up to `}` are one of the
+/// Never of `Connection`, `Content-Length`, `Expect`, `HTTP2-Settings`, `Keep-Alive`, `Proxy-Connection`, `TE`,
+/// `Trailer`, `Transfer-Encoding` or `Upgrade`; of a request's `Host` only by `Set`. In a text, `{` and letters up to `}` are one of the
 /// placeholders that are named here; a brace before anything else stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
