@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use lb_userspace::netlink::{Answerer, Transparent};
 use lb_userspace::proxy::connect::{Source, connect};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::namespace::Namespace;
@@ -73,6 +74,8 @@ impl Site {
     /// Says a word to the real server as this client, and returns the answer: whom the real server sees.
     fn ask(&self, client: IpAddr, server: SocketAddr) -> IpAddr {
         let listener = self.server.inside(|| TcpListener::bind(server).unwrap());
+        // accept(2) goes by it too.
+        SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
         std::thread::scope(|scope| {
             let seen = scope.spawn(|| answer(&listener));
             self.balancer.run(|| async {
