@@ -166,7 +166,7 @@ const VULNERABILITIES: &[&str] = &[
     "ROBOT",
     "secure_renego",
     "CRIME_TLS",
-    "SWEET32",
+    "cipherlist_3DES_IDEA",
     "FREAK",
     "LOGJAM",
     "LUCKY13",
