@@ -96,6 +96,9 @@ const SOFTWARE: &[Package] = &[
     Package { name: "nginx-light", program: Some("nginx"), service: Some("nginx") },
     library("libnginx-mod-rtmp"),
     program("openssl", "openssl"),
+    // They judge TLS listeners.
+    program("nmap", "nmap"),
+    program("testssl.sh", "testssl"),
     program("ffmpeg", "ffmpeg"),
     program("iperf3", "iperf3"),
     program("python3", "python3"),
