@@ -91,9 +91,9 @@ fn look_at(group: Group) -> Missing {
     let names: Vec<&'static str> = candidates.iter().map(|package| package.name).collect();
     let packages = if names.is_empty() { names } else { apt::absent(&names) };
     let services =
-        candidates.iter().filter(|package| packages.contains(&package.name)).filter_map(|package| package.service);
+        candidates.iter().filter(|package| packages.contains(&package.name)).flat_map(|package| package.services);
     let mut missing = Missing {
-        services: services.collect(),
+        services: services.copied().collect(),
         tools: group.tools().iter().filter(|tool| run::find_program(tool.name).is_none()).collect(),
         packages,
         ..Missing::default()
