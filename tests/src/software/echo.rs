@@ -2,16 +2,17 @@
 //! ask them: small enough to send from any address and port, and to keep a flow open for as long
 //! as a test wants.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::lab::Host;
+use crate::proxied::{Conversation, Heard};
 
 /// How often a server looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -229,6 +230,14 @@ impl TcpClient {
         Ok(Self { connection: BufReader::new(connection) })
     }
 
+    /// Connects from one of the host's addresses.
+    ///
+    /// # Errors
+    /// As for [`TcpClient::connect`].
+    pub fn connect_from(host: &Host, source: IpAddr, server: SocketAddr, deadline: Duration) -> Result<Self> {
+        Ok(Self { connection: BufReader::new(host.connect(source, server, deadline)?) })
+    }
+
     /// The client's own address and port.
     ///
     /// # Errors
@@ -250,3 +259,24 @@ impl TcpClient {
         Answer::parse(&line)
     }
 }
+
+/// Through a proxy: with its own patience.
+impl Conversation for TcpClient {
+    fn ask(&mut self) -> Result<Heard> {
+        let answer = Self::ask(self, PATIENCE)?;
+        Ok(Heard { server: answer.server, client: answer.peer.ip() })
+    }
+
+    fn wait_cut(&mut self) -> Result<()> {
+        self.connection.get_ref().set_read_timeout(Some(PATIENCE))?;
+        match self.connection.read(&mut [0; 64]) {
+            Ok(0) => Ok(()),
+            Ok(length) => bail!("{length} bytes came that nobody asked for"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error).context("the connection was not cut"),
+        }
+    }
+}
+
+/// For one answer, or the end of a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
