@@ -183,11 +183,7 @@ impl Proxied<'_> {
         if let Ok(mut conversation) = (self.open)(client) {
             conversation.wait_cut().context("no real server can; the client waits")?;
         }
-        for (server, _) in self.servers {
-            self.order("online", server)?;
-            self.balancer.wait_state(self.name, server, "up", NOTICED)?;
-        }
-        Ok(())
+        self.forget()
     }
 
     /// The first real server dies and comes back: the check tells, its clients reach the other, which keeps its own;
@@ -295,10 +291,12 @@ impl Proxied<'_> {
         self.balancer.lbctl(&[order, &format!("{}/{server}", self.name)])?.success().map(|_| ())
     }
 
-    /// No client is remembered.
+    /// No client is remembered any more: a halt forgets those of its real server.
     fn forget(&self) -> Result<()> {
-        if self.persistent {
-            self.balancer.lbctl(&["persistence", "clear", "--service", self.name])?.success()?;
+        for (server, _) in self.servers {
+            self.order("halt", server)?;
+            self.order("online", server)?;
+            self.balancer.wait_state(self.name, server, "up", NOTICED)?;
         }
         Ok(())
     }

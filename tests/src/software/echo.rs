@@ -78,6 +78,15 @@ impl EchoServer {
     /// # Errors
     /// When the address cannot be bound.
     pub fn tcp(host: &Host, address: SocketAddr) -> Result<Self> {
+        Self::accept(host, address, |connection, name, peer| answer_lines(&connection, name, peer))
+    }
+
+    /// Has each TCP connection to `address` served on a thread of its own, which is told its name and the client.
+    pub(super) fn accept(
+        host: &Host,
+        address: SocketAddr,
+        serve: impl Fn(TcpStream, &str, SocketAddr) -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> Result<Self> {
         let listener = host.enter(|| TcpListener::bind(address))?;
         let listener = listener.with_context(|| format!("cannot bind {address} on {}", host.name()))?;
         listener.set_nonblocking(true)?;
@@ -86,8 +95,13 @@ impl EchoServer {
                 std::thread::park_timeout(POLL);
                 return;
             };
-            let name = name.to_owned();
-            std::thread::spawn(move || answer_lines(&connection, &name, peer));
+            let (name, serve) = (name.to_owned(), serve.clone());
+            std::thread::spawn(move || {
+                // Accepted sockets do not inherit the listener's mode everywhere, so say it.
+                connection.set_nonblocking(false)?;
+                connection.set_nodelay(true)?;
+                serve(connection, &name, peer)
+            });
         })
     }
 
@@ -128,16 +142,12 @@ impl Drop for EchoServer {
     }
 }
 
-fn answer_lines(connection: &TcpStream, name: &str, peer: SocketAddr) {
-    // Accepted sockets do not inherit the listener's mode everywhere, so say it.
-    let _ = connection.set_nonblocking(false);
-    let _ = connection.set_nodelay(true);
+fn answer_lines(mut connection: &TcpStream, name: &str, peer: SocketAddr) -> std::io::Result<()> {
     for line in BufReader::new(connection).lines() {
-        let Ok(line) = line else { return };
-        if (&*connection).write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes()).is_err() {
-            return;
-        }
+        let line = line?;
+        connection.write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes())?;
     }
+    Ok(())
 }
 
 /// A UDP client with one flow to one server address.

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod dicom;
 pub mod echo;
 pub mod ffmpeg;
+pub mod half_closed;
 pub mod hl7;
 pub mod iperf;
 pub mod nginx;
