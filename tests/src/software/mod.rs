@@ -4,6 +4,7 @@
 //! test can assert. Absent: installing anything; a missing program is an error that says how.
 
 pub mod certificate;
+pub mod curl;
 pub mod dicom;
 pub mod echo;
 pub mod ffmpeg;

@@ -186,7 +186,7 @@ pub struct Seen {
 }
 
 impl Node {
-    /// Starts one.
+    /// Starts one. Beside objects it has `/files/…`, the lab's files, and `/node/…`, which is its name.
     ///
     /// # Errors
     /// When nginx is missing or the port is not opened.
@@ -195,7 +195,7 @@ impl Node {
         let prefix = host.folder().join(format!("{}-s3", host.name()));
         fs::create_dir_all(&prefix).with_context(|| format!("cannot make {}", prefix.display()))?;
         let file = prefix.join("nginx.conf");
-        fs::write(&file, configuration(host.name(), store.address, certificate)).context("cannot write nginx.conf")?;
+        fs::write(&file, configuration(host, store.address, certificate)).context("cannot write nginx.conf")?;
         let (file, folder) = (file.display().to_string(), prefix.display().to_string());
         let mut process = host.spawn(&["nginx", "-p", &folder, "-c", &file])?;
         host.wait_listening(&mut process, "tcp", PORT)?;
@@ -251,7 +251,8 @@ impl Seen {
     }
 }
 
-fn configuration(name: &str, store: SocketAddr, Certificate { certificate, key }: &Certificate) -> String {
+fn configuration(host: &Host, store: SocketAddr, Certificate { certificate, key }: &Certificate) -> String {
+    let (name, files) = (host.name(), host.folder().display());
     let (certificate, key) = (certificate.display(), key.display());
     format!(
         "daemon off;\n\
@@ -274,7 +275,8 @@ fn configuration(name: &str, store: SocketAddr, Certificate { certificate, key }
              keepalive_timeout 300s;\n\
              add_header X-Node {name} always;\n\
              location = {HEALTH} {{ access_log off; if (-f unwell) {{ return 503; }} return 200; }}\n\
-             location = /node {{ default_type text/plain; return 200 '{name}\\n'; }}\n\
+             location /node/ {{ default_type text/plain; return 200 '{name}\\n'; }}\n\
+             location /files/ {{ alias {files}/; }}\n\
              location / {{\n\
                proxy_pass http://{store};\n\
                proxy_http_version 1.1;\n\
