@@ -7,7 +7,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "LB_BPF_DIR";
-const OBJECTS: [(&str, &str); 2] = [("LB_EBPF_OBJECT", "lb-ebpf.o"), ("LB_CLOCK_OBJECT", "clock.o")];
+const OBJECTS: [(&str, &str); 3] =
+    [("LB_EBPF_OBJECT", "lb-ebpf.o"), ("LB_CLOCK_OBJECT", "clock.o"), ("LB_LOOKUP_OBJECT", "lookup.o")];
 
 fn main() {
     println!("cargo::rerun-if-env-changed={DIRECTORY}");

@@ -14,3 +14,4 @@ pub mod netlink;
 pub mod proxy;
 pub mod service;
 pub mod telemetry;
+mod tls;

@@ -34,11 +34,14 @@
 //! Services and servers are small numbers, because flows carry them. A server is one real server
 //! *of one virtual service*; its `generation` changes whenever its flows must be forgotten, which
 //! cuts all of them with one write.
+//!
+//! Apart from the datapath, `lb_lookup` steers connections for the proxy (`steering`).
 
 mod entry;
 mod explanation;
 mod flow;
 mod key;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -50,6 +53,7 @@ pub use entry::{
 pub use explanation::{Considered, Explanation, MAX_CONSIDERED, Role};
 pub use flow::{Flow, FlowState, Fragment, Reply};
 pub use key::{Address, FlowKey, FragmentKey, PersistenceKey, PortRangesKey, ServicePortKey};
+pub use steering::{Destination, DestinationPrefix, MAX_STEERED_PREFIXES, MAX_STEERED_RANGES};
 pub use trace::{TRACE_RING_BYTES, TRACED_BYTES, TRACED_PER_TICK, TraceAccount, TraceAction, TraceEvent, TraceFilter};
 
 /// Changes whenever the layout or the meaning of a table changes, so that a daemon recognises

@@ -112,6 +112,12 @@ pub enum Error {
         /// Why.
         reason: io::Error,
     },
+    /// The proxy serves more ranges of ports than the table has places.
+    #[error(
+        "layer 7 services have more than {} ranges of ports: write neighbouring ports as one range",
+        lb_common::abi::MAX_STEERED_RANGES
+    )]
+    TooManyRanges,
     /// The interface does not exist.
     #[error("there is no interface {0}; `ip link` lists those there are")]
     NoInterface(String),

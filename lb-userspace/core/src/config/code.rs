@@ -97,7 +97,7 @@ codes! {
     DuplicateName Error "E017" "a name is used twice":
         "Virtual services, interfaces and certificates each have unique names; real servers have unique names within their service.";
     NotInMode Error "E018" "a setting that the mode does not have":
-        "For example TLS, timeouts and redirects belong to layer 7; a source address to l4-snat; cookie persistence to l7-http; RDP cookies to l7-tcp.";
+        "For example TLS and timeouts belong to layer 7; a source address to layer 7 and l4-snat; rules, headers, redirects and cookie persistence to l7-http; RDP cookies to l7-tcp.";
     FamilyMismatch Error "E019" "IPv4 and IPv6 mixed in layer 4":
         "In layer 4 the real servers and the fallback have the address family of the VIP. Layer 7 can translate.";
     UnusableAddress Error "E020" "an address that cannot be used here":
@@ -111,7 +111,7 @@ codes! {
     TooManyRanges Error "E024" "too many port ranges on one address":
         "The datapath searches at most 16 true ranges per (address, protocol). Single ports are not counted.";
     TooMany Error "E025" "too many entries":
-        "At most 1024 virtual services, 250 real servers per service, 256 ports or ranges per service, 64 interfaces and 4096 certificates.";
+        "At most 1024 virtual services, 250 real servers per service, 256 ports or ranges per service, 256 rules per service, 256 values per condition, 64 edits per list of headers, 64 interfaces and 4096 certificates.";
     ConnectionLimits Error "E026" "min_connections is above max_connections":
         "A real server that is full at max_connections takes new flows again below min_connections.";
     TimeoutOverInterval Error "E027" "the check's timeout is longer than its interval":
@@ -148,6 +148,16 @@ codes! {
         "The kernel gives the ports of `net.ipv4.ip_local_port_range` to connections of this machine, and a health check could get the port of a client's flow. The two ranges must not overlap.";
     ForeignSourceAddress Error "E043" "a source address that this machine does not have":
         "Real servers send their replies to the source address, so it must be an address of this machine or a VIP of the configuration.";
+    UnknownPool Error "E044" "a pool that no real server is in":
+        "A rule sends requests to a pool: to real servers that have the same name under `pool`.";
+    UnknownPlaceholder Error "E045" "a placeholder that does not exist":
+        "In the text of a header `{client}`, `{host}`, `{method}`, `{path}`, `{query}`, `{uri}`, `{scheme}` and `{server}` are replaced, in a redirect `{host}`, `{path}`, `{query}`, `{uri}` and `{scheme}`. A brace before anything but letters stands for itself.";
+    UnknownGroup Error "E046" "a group that the regular expression does not have":
+        "`$1` is the first group in parentheses, `$name` the one written as `(?<name>…)`; a name goes on as long as there are letters, digits and `_`. Write `$$` for a plain `$`.";
+    HeaderNotEditable Error "E047" "a header that cannot be edited":
+        "Headers that say where a message ends or what becomes of its connection (Connection, Content-Length, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade) are written by the proxy itself. A request has exactly one Host, which can be set.";
+    PortTaken Error "E048" "a port of this machine is taken twice":
+        "A layer 7 service listens on its ports. What this machine itself offers there, its metrics for example, could not start.";
     AmbiguousCheckPort Warning "W001" "the port of the health check is a guess":
         "The service has several ports and the check tests the first one. Write `port` in `health_check`.";
     PlainCheckOfTls Warning "W002" "an http check of a server that speaks TLS":
@@ -170,6 +180,20 @@ codes! {
         "Its replies carry the client's address and must come back through the balancer, so every router on the way must send them there.";
     NatServerShared Warning "W011" "a port of a real server is used by two l4-nat services":
         "Real servers see the client's own address and port. A client that uses one source port towards both services is refused for the second flow. It is rare, as clients seldom use a port twice at a time.";
+    UnusedPool Warning "W012" "a pool that no rule names":
+        "Real servers with `pool` get only what a rule sends to that pool, so these get nothing.";
+    NoMainPool Warning "W013" "no real server for requests that no rule takes":
+        "Every real server is in a pool. A request that no rule sends to one gets the fallback, or status 503.";
+    UnreachableRule Warning "W014" "a rule that is never reached":
+        "A rule before it has no condition and says what becomes of each request, so no request comes this far.";
+    NoEffect Warning "W015" "a setting without effect here":
+        "The message says what it is for. Remove it, or add what it needs.";
+    UnverifiedServer Warning "W016" "a real server whose certificate is not verified":
+        "With `verify: none` the connection is encrypted, and anybody on the way who answers in the real server's place is believed. Where its certificate is signed by an authority of your own, name that in `ca_file`.";
+    UnverifiedCheck Warning "W017" "a check that believes a certificate which clients' connections refuse":
+        "The proxy verifies the real server's certificate and the check does not: once the certificate has run out, the real server is up and no client reaches it.";
+    ClientSourceRouted Warning "W018" "a real server that sees clients' addresses is behind a router":
+        "With `source_address: client` its replies carry the client's address, and must come back through the balancer, so every router on the way must send them there.";
 }
 
 impl fmt::Display for Code {

@@ -60,7 +60,15 @@ impl Context<'_> {
             }
             Kind::Scalar { text, .. } => environment::fill_in(self, text, node.span, place),
             Kind::Sequence(_) | Kind::Mapping(_) => {
-                self.report(Code::WrongShape, place, format!("{expected} is expected, not {}", node.shape()));
+                let problem = self.problems.add(
+                    Code::WrongShape,
+                    place,
+                    self.places.span(place),
+                    format!("{expected} is expected, not {}", node.shape()),
+                );
+                if let Some(text) = meant_as_text(node) {
+                    problem.help(format!("text that begins with a brace needs quotes: '{text}'"));
+                }
                 None
             }
         }
@@ -104,6 +112,13 @@ impl Context<'_> {
         self.report_key(Code::UnknownKey, place, format!("unknown key `{}`", clip(key))).help(help);
         near
     }
+}
+
+/// What `{client}` without quotes was meant to be: YAML takes it for a mapping.
+fn meant_as_text(node: &Node) -> Option<String> {
+    let Kind::Mapping(entries) = &node.kind else { return None };
+    let [(key, value)] = entries.as_slice() else { return None };
+    value.is_null().then(|| format!("{{{}}}", clip(&key.text)))
 }
 
 /// A value and where it was written.
@@ -193,6 +208,31 @@ impl<T: FromNode> FromNode for List<T> {
 
     fn schema(definitions: &mut Definitions) -> Value {
         json!({"type": ["array", "null"], "items": T::schema(definitions)})
+    }
+}
+
+/// One value, or a list of at least one.
+#[derive(Clone, Debug)]
+pub(crate) struct Several<T>(pub(crate) Vec<At<T>>);
+
+impl<T: FromNode> FromNode for Several<T> {
+    fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Sequence(items) if items.is_empty() => {
+                cx.report(Code::WrongShape, place, "the list is empty")
+                    .help("write one value or several, or remove the key to get its default");
+                None
+            }
+            Kind::Sequence(_) => List::from_node(node, place, cx).map(|List(values)| Self(values)),
+            Kind::Scalar { .. } | Kind::Mapping(_) => {
+                T::from_node(node, place, cx).map(|value| Self(vec![At { value, place }]))
+            }
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let one = T::schema(definitions);
+        json!({"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]})
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: two configurations. Out: one change per setting, services and real servers matched by name.
 //! Absent: places in files, and what the changes do to traffic.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -111,6 +112,9 @@ fn values(path: &mut Path, old: &Value, new: &Value, changes: &mut Vec<Change>) 
         (Value::Sequence(old_list), Value::Sequence(new_list)) if is_named(old_list) && is_named(new_list) => {
             named_lists(path, old_list, new_list, changes);
         }
+        (Value::Sequence(old_list), Value::Sequence(new_list)) if are_mappings(old_list) && are_mappings(new_list) => {
+            numbered_lists(path, old_list, new_list, changes);
+        }
         _ => changes.push(path.change(ChangeKind::Changed, Some(old), Some(new))),
     }
 }
@@ -130,6 +134,7 @@ fn named_lists(path: &mut Path, old: &[Value], new: &[Value], changes: &mut Vec<
         Some("virtual_services") => "virtual service",
         Some("real_servers") => "real server",
         Some("interfaces") => "interface",
+        Some("rules") => "rule",
         _ => "entry",
     };
     let mut entry = |name: &str, old: Option<&Value>, new: Option<&Value>| {
@@ -157,13 +162,31 @@ fn named_lists(path: &mut Path, old: &[Value], new: &[Value], changes: &mut Vec<
     }
 }
 
+/// Entries without names, such as edits of headers, are matched by their number, from 1.
+fn numbered_lists(path: &mut Path, old: &[Value], new: &[Value], changes: &mut Vec<Change>) {
+    let singular = match path.keys.last().map(String::as_str) {
+        Some("rules") => "rule",
+        _ => "entry",
+    };
+    for at in 0..old.len().max(new.len()) {
+        let number = (at + 1).to_string();
+        path.within(&number, format!("{singular} {number}"), |path| one(path, old.get(at), new.get(at), changes));
+    }
+}
+
+fn are_mappings(list: &[Value]) -> bool {
+    list.iter().all(Value::is_mapping)
+}
+
 fn name_of(value: &Value) -> Option<String> {
     let mapping = value.as_mapping()?;
     mapping.get("name").or_else(|| mapping.get("device")).map(print)
 }
 
+/// Conditions may name one header twice: those are not matched by name.
 fn is_named(list: &[Value]) -> bool {
-    list.iter().all(|value| name_of(value).is_some())
+    let mut names = HashSet::new();
+    list.iter().all(|value| name_of(value).is_some_and(|name| names.insert(name)))
 }
 
 fn find<'v>(list: &'v [Value], name: &str) -> Option<&'v Value> {
@@ -173,7 +196,7 @@ fn find<'v>(list: &'v [Value], name: &str) -> Option<&'v Value> {
 /// Sections that only group settings are not repeated in sentences.
 fn word_for(key: &str) -> String {
     match key {
-        "virtual_services" | "real_servers" | "interfaces" | "defaults" | "node" => String::new(),
+        "virtual_services" | "real_servers" | "interfaces" | "rules" | "defaults" | "node" => String::new(),
         "certificates" => "certificate".to_owned(),
         key => key.replace('_', " "),
     }

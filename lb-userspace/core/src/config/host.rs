@@ -74,8 +74,8 @@ impl HostAddress {
     }
 }
 
-/// Checks a configuration against the machine: M5, that each VIP has an interface to go to, and that
-/// `l4-snat` uses addresses of the machine, and ports that nothing else here uses.
+/// Checks a configuration against the machine: M5, that each VIP has an interface to go to, that packets and
+/// connections to real servers have addresses of the machine, and ports that nothing else here uses.
 ///
 /// `places` are those that were loaded with `config`. Addresses that `lbd` itself brought up may be
 /// among `host`'s. Returns mistakes in the order of the sources.
@@ -167,6 +167,12 @@ impl Check<'_> {
                 .help("give an interface an address in its subnet, or use mode: l4-snat");
             } else if matches!(service.mode, Mode::L4Nat | Mode::L4Snat) {
                 self.replies(service.mode, &path, address, &what);
+            } else if service.source_address == SourceAddress::Client && !self.is_attached(address) {
+                let message =
+                    format!("{what} ({address}) is on no subnet of this machine, and sees clients' addresses");
+                self.report(Code::ClientSourceRouted, &path, message)
+                    .label("its replies must come back through the balancer")
+                    .help("see that the routers on the way send them here, or remove `source_address: client`");
             }
         }
     }

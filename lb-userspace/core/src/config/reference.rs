@@ -94,7 +94,8 @@ fn value(schema: &Value) -> String {
     }
     if let Some(words) = schema["oneOf"].as_array() {
         let word = |choice: &Value| {
-            format!("`{}`: {}", choice["const"].as_str().unwrap_or(""), choice["description"].as_str().unwrap_or(""))
+            let word = choice["const"].as_str().map_or_else(|| choice["const"].to_string(), str::to_owned);
+            format!("`{word}`: {}", choice["description"].as_str().unwrap_or(""))
         };
         return words.iter().map(word).collect::<Vec<_>>().join("<br>");
     }
@@ -104,19 +105,32 @@ fn value(schema: &Value) -> String {
     if schema["items"].is_object() {
         return format!("list: {}", value(&schema["items"]));
     }
+    if schema["propertyNames"].is_object() {
+        return format!("statuses: {}", value(&schema["additionalProperties"]));
+    }
     if schema["additionalProperties"].is_object() {
         return format!("labels: {}", value(&schema["additionalProperties"]));
     }
     if let Some(choices) = schema["anyOf"].as_array() {
         return alternatives(choices);
     }
+    let is_network = |pattern: &str| pattern.ends_with("(/[0-9]{1,3})?$");
     match schema["type"].as_str() {
+        _ if schema["pattern"].as_str().is_some_and(is_network) => "address or network".to_owned(),
         Some("boolean") => "`true`, `false`".to_owned(),
         _ => "text".to_owned(),
     }
 }
 
 fn alternatives(choices: &[Value]) -> String {
+    if let [one, several] = choices
+        && several["items"] == *one
+    {
+        return match &value(one)[..] {
+            "mapping, below" => "mapping, below, or a list of them".to_owned(),
+            one => format!("{one}, or a list"),
+        };
+    }
     let has = |what: &str| choices.iter().any(|choice| choice["format"] == what);
     let is_duration = |choice: &Value| choice["pattern"].as_str().is_some_and(|pattern| pattern.contains("ms|s"));
     if has("ipv4") {

@@ -24,6 +24,7 @@ pub use machine::{DEFAULT_LIMIT, Health};
 pub use outcome::{Detail, Ended, Failure, Outcome};
 pub use record::{HISTORY, HealthView, Sample, State};
 pub use target::{Endpoint, Memory, Target, TargetId};
+pub(crate) use words::Exactly;
 
 #[cfg(test)]
 mod damping_tests;

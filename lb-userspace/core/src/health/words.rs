@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// A setting, told exactly: `2 s`, `2500 ms`.
-pub(super) struct Exactly(pub(super) Duration);
+pub(crate) struct Exactly(pub(crate) Duration);
 
 impl fmt::Display for Exactly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

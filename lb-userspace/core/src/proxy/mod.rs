@@ -3,3 +3,15 @@
 //!
 //! In: the configuration, what control says of each real server, bytes and `now`. Out: choices, edited heads,
 //! lines of text. Absent: sockets, TLS, threads, clocks; `lb_userspace::proxy` carries those.
+
+pub mod balance;
+pub mod clients;
+pub mod passive;
+pub mod retry;
+mod parsed;
+pub mod proxy_protocol;
+pub mod rdp;
+
+pub use parsed::Parsed;
+pub mod steering;
+pub mod http;

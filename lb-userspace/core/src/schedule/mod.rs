@@ -11,7 +11,7 @@ pub mod turns;
 
 use lb_common::abi::ServerId;
 
-pub use hash::stable_hash;
+pub use hash::{place_key, stable_hash};
 
 /// A real server that may take new flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

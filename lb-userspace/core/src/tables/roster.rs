@@ -9,7 +9,7 @@ use super::ids::{Ids, IdsError, ServerIdentity};
 use super::translation::translate;
 use super::wanted::{Admin, Health, ServerInput, ServerKey, schedulable};
 use crate::config::model::{Fallback, RealServer, VirtualService};
-use crate::schedule::{Member, stable_hash};
+use crate::schedule::{Member, place_key};
 
 /// Name of the server entry that a fallback server gets. Its [`ServerInput`] is found under this
 /// name, too: a fallback server that is not checked must be said to be up.
@@ -137,8 +137,5 @@ fn state(input: &ServerInput) -> ServerState {
 /// The place on the ring goes by address and port: services with the same real servers send a
 /// client to the same one (source hash), and a pair of units agrees whatever its numbers are.
 fn key(entry: &Server) -> u64 {
-    let mut bytes = [0; 18];
-    bytes[..16].copy_from_slice(&entry.address.octets);
-    bytes[16..].copy_from_slice(&entry.port.to_be_bytes());
-    stable_hash(&bytes)
+    place_key(entry.address, entry.port)
 }

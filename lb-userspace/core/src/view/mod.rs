@@ -6,6 +6,7 @@
 //! text for a terminal. Fields carry their unit in the name; packet and byte counts start when the
 //! daemon first attached.
 
+mod certificate;
 mod connections;
 mod control;
 mod doctor;
@@ -25,6 +26,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::{CertificateChain, CertificateList, CertificateView, OcspState};
 pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort, Span};
 pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,

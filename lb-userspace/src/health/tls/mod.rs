@@ -5,7 +5,6 @@
 //!
 //! Sessions are never resumed: a resumed session shows no certificate, and one that has expired would not be noticed.
 
-mod any;
 mod failure;
 mod trust;
 

@@ -6,7 +6,8 @@
 //!
 //! A real server is the same one as long as its service, name, address and port are
 //! (`tables::ids`). A flow is found before its service is (`datapath::flow`), so a port that is no
-//! longer served refuses new flows, and those it has go on until they end.
+//! longer served refuses new flows, and those it has go on until they end. A proxied connection goes on under
+//! the settings that it began with; its requests that are yet to come are treated by the new ones.
 
 mod sentence;
 
@@ -92,7 +93,7 @@ pub enum Touch {
     Scheduling,
     /// New flows come in another proportion, or within other limits.
     Share,
-    /// Packets of new flows come to the real servers from another address (`l4-snat`).
+    /// New flows come to the real servers from another address (`l4-snat`, layer 7).
     SourceAddress {
         /// As it was typed.
         from: String,
@@ -101,6 +102,8 @@ pub enum Touch {
     },
     /// The health check is another one.
     Check,
+    /// New connections and requests are treated in another way (layer 7).
+    Settings,
 }
 
 /// What becomes of flows.
@@ -162,9 +165,12 @@ fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, 
     let mut push = |touch, flows, clients| {
         touched.push(Touched { service: old.name.clone(), server: None, touch, flows, clients });
     };
+    let are_proxied = !old.mode.is_layer_4() && !new.mode.is_layer_4();
     if old.mode != new.mode {
         let (from, to) = (old.mode.word().to_owned(), new.mode.word().to_owned());
-        push(Touch::ModeChanged { from, to }, Flows::Cut, Clients::Move);
+        // From one proxy to the other, what is there goes on as it began.
+        let flows = if are_proxied { Flows::Finish } else { Flows::Cut };
+        push(Touch::ModeChanged { from, to }, flows, Clients::Move);
     }
     if old.address != new.address {
         let (from, to) = (old.address.to_string(), new.address.to_string());
@@ -194,7 +200,8 @@ fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, 
         push(Touch::Scheduling, Flows::Stay, Clients::Stay);
     }
     // Each flow carries its own source address, and keeps it.
-    if (old.mode, new.mode) == (Mode::L4Snat, Mode::L4Snat) && old.source_address != new.source_address {
+    let both_choose = are_proxied || (old.mode, new.mode) == (Mode::L4Snat, Mode::L4Snat);
+    if both_choose && old.source_address != new.source_address {
         let (from, to) = (old.source_address.to_string(), new.source_address.to_string());
         push(Touch::SourceAddress { from, to }, Flows::Stay, Clients::Stay);
     }
@@ -203,6 +210,9 @@ fn service_changes(old: &VirtualService, new: &VirtualService, keeps_vip: bool, 
     }
     if old.health_check != new.health_check {
         push(Touch::Check, Flows::Stay, Clients::Stay);
+    }
+    if are_proxied && (&old.proxy, &old.http, &old.tls) != (&new.proxy, &new.http, &new.tls) {
+        push(Touch::Settings, Flows::Stay, Clients::Stay);
     }
 }
 
@@ -228,7 +238,15 @@ fn server_changes(old: &VirtualService, new: &VirtualService, touched: &mut Vec<
         if server.health_check != next.health_check {
             push(Touch::Check, Flows::Stay, Clients::Stay);
         }
+        if towards(server) != towards(next) {
+            push(Touch::Settings, Flows::Stay, Clients::Stay);
+        }
     }
+}
+
+/// How a proxy comes to a real server, and with which requests.
+fn towards(server: &RealServer) -> impl PartialEq + '_ {
+    (&server.pool, &server.proxy_protocol, server.http_version, &server.tls, &server.redirect)
 }
 
 const fn removed(on_removal: OnRemoval) -> Flows {

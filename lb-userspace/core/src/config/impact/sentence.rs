@@ -25,7 +25,12 @@ impl Touched {
                     until_they_end(live)
                 ),
             },
-            Touch::ModeChanged { from, to } => format!("{name} changes from {from} to {to}: {}", cut(live)),
+            Touch::ModeChanged { from, to } => match self.flows {
+                Flows::Cut => format!("{name} changes from {from} to {to}: {}", cut(live)),
+                Flows::Stay | Flows::Finish => {
+                    format!("{name} changes from {from} to {to}: {}", until_they_end(live))
+                }
+            },
             Touch::PortsClosed { ports } => format!(
                 "{name} no longer answers on port {ports}: flows there go on until they end, new ones get no answer{}",
                 of_all(live)
@@ -42,6 +47,7 @@ impl Touched {
             Touch::SourceAddress { from, to } => {
                 format!("{name} changes its source address from {from} to {to} for new flows; the others keep theirs")
             }
+            Touch::Settings => format!("{name} has other settings for new connections and requests; none is cut"),
             Touch::Check => format!("{name} is checked in another way; no flow is touched while the check succeeds"),
         };
         let joint = if self.flows == Flows::Stay { ": " } else { ", " };

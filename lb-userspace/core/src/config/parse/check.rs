@@ -24,6 +24,19 @@ pub(super) fn type_of(sections: &[&CheckSection], protocol: Protocol) -> CheckTy
     typed.map_or_else(|| default_type(protocol), |at| at.value)
 }
 
+/// Whether it verifies a certificate.
+pub(super) fn verifies(sections: &[&CheckSection]) -> bool {
+    pick(of_one_type(sections), |section| section.verify.as_ref()).is_some_and(|at| at.value == Verify::Full)
+}
+
+/// A section that names its type starts anew, so that a printed check means the same wherever it stands.
+fn of_one_type<'s, 'r>(sections: &'s [&'r CheckSection]) -> &'s [&'r CheckSection] {
+    match sections {
+        [own, ..] if own.r#type.is_some() => &sections[..1],
+        _ => sections,
+    }
+}
+
 /// UDP services cannot be connected to (H1, H2).
 fn default_type(protocol: Protocol) -> CheckType {
     if protocol == Protocol::Udp { CheckType::Ping } else { CheckType::Connect }
@@ -37,11 +50,7 @@ pub(super) fn health_check(
     cx: &mut Context<'_>,
 ) -> Option<HealthCheck> {
     let kind = type_of(sections, protocol);
-    // A section that names its type starts anew, so that a printed check means the same wherever it stands.
-    let same_type = match sections {
-        [own, ..] if own.r#type.is_some() => &sections[..1],
-        _ => sections,
-    };
+    let same_type = of_one_type(sections);
     if let Some(own) = sections.first() {
         only_its_settings(own, kind, cx);
     }

@@ -4,19 +4,24 @@
 //! context, and checking goes on after each. Absent: YAML, and the state of this machine.
 
 mod check;
+mod edit;
+mod http;
 mod pair;
+mod pool;
+mod proxy;
+mod rule;
 mod server;
 mod service;
 mod settings;
+mod tls;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::code::Code;
 use super::decode::{At, Context};
 use super::model::{
-    Certificate, Config, FlowTimeouts, Interface, Limits, Node, OnRemoval, ProxyNode, Secret, Timeouts, VirtualService,
+    Config, FlowTimeouts, Interface, Limits, Node, OnRemoval, ProxyNode, Secret, Timeouts, VirtualService,
 };
 use super::places::Place;
 use super::raw;
@@ -48,7 +53,7 @@ pub(crate) struct Defaults {
 pub(crate) fn config(root: &raw::Root, cx: &mut Context<'_>) -> Option<Config> {
     let defaults = Defaults::new(root.defaults.as_ref().map(|section| &section.value), cx);
     let node = root.node.as_ref().and_then(|section| node(&section.value, defaults.flow_timeouts, cx));
-    let certificates = certificates(root, cx);
+    let certificates = tls::certificates(root, cx);
     let high_availability = root.high_availability.as_ref().map(|section| pair::pair(&section.value, cx));
     let services: Vec<Option<VirtualService>> = match &root.virtual_services {
         Some(list) => list.value.0.iter().map(|raw| service::service(&raw.value, &defaults, cx)).collect(),
@@ -98,6 +103,11 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
     let name = section.name.as_ref().map(|name| name.value.text.clone());
     let metrics_address = section.metrics_address.as_ref().map(|address| address.value.0);
     let source_ports = settings::source_ports(section, cx);
+    let proxy = section.proxy.as_ref().map_or_else(ProxyNode::default, |proxy| ProxyNode {
+        threads: proxy.value.threads.as_ref().map(|threads| threads.value.0),
+        max_connections: proxy.value.max_connections.value.0,
+        drain_timeout: proxy.value.drain_timeout.value.0,
+    });
     (!interfaces.is_empty()).then_some(Node {
         name,
         interfaces,
@@ -105,7 +115,7 @@ fn node(section: &raw::NodeSection, flow_timeouts: FlowTimeouts, cx: &mut Contex
         flow_timeouts,
         source_ports,
         metrics_address,
-        proxy: ProxyNode::default(),
+        proxy,
     })
 }
 
@@ -143,7 +153,10 @@ impl Defaults {
                 connect: timeouts.value.connect.value.0,
                 client: timeouts.value.client.value.0,
                 server: timeouts.value.server.value.0,
-                ..Timeouts::default()
+                request: timeouts.value.request.value.0,
+                keep_alive: timeouts.value.keep_alive.value.0,
+                queue: timeouts.value.queue.value.0,
+                tunnel: timeouts.value.tunnel.value.0,
             };
         }
         if let Some(flow) = &section.flow_timeouts {
@@ -174,47 +187,6 @@ fn within_interval(timeout: Duration, interval: Duration, place: Place, cx: &mut
         )
         .label("a check must end before the next one starts")
         .help(format!("write a timeout of at most {interval}, or a longer interval"));
-    }
-}
-
-fn certificates(root: &raw::Root, cx: &mut Context<'_>) -> BTreeMap<String, Certificate> {
-    let mut certificates = BTreeMap::new();
-    if let Some(section) = &root.certificates {
-        for (label, raw) in &section.value.0 {
-            certificates.extend(certificate(&raw.value, raw.place, cx).map(|read| (label.clone(), read)));
-        }
-    }
-    certificates
-}
-
-fn certificate(raw: &raw::CertificateSection, place: Place, cx: &mut Context<'_>) -> Option<Certificate> {
-    let password = secret(raw.password.as_ref(), raw.password_file.as_ref(), "password", cx);
-    match (&raw.pem, &raw.key, &raw.pfx) {
-        (Some(pem), Some(key), None) => {
-            let stray = raw.password.as_ref().map(|at| at.place).or(raw.password_file.as_ref().map(|at| at.place));
-            if let Some(stray) = stray {
-                cx.report_key(
-                    Code::IncompleteCertificate,
-                    stray,
-                    "a password belongs to `pfx`, not to `pem` and `key`",
-                )
-                .help("remove it; a PEM key must not be encrypted");
-            }
-            Some(Certificate::Pem { pem: pem.value.path(), key: key.value.path(), ocsp: None })
-        }
-        (None, None, Some(pfx)) => Some(Certificate::Pfx { pfx: pfx.value.path(), password, ocsp: None }),
-        _ if raw.faulty => None,
-        (pem, key, pfx) => {
-            let message = match (pem, key, pfx) {
-                (Some(_), None, None) => "`pem` needs its private key",
-                (None, Some(_), None) => "`key` needs its certificate",
-                (None, None, None) => "no file is named",
-                _ => "both PEM and PFX are named",
-            };
-            cx.report_key(Code::IncompleteCertificate, place, message)
-                .help("write `pem` and `key`, or `pfx` and, when it has one, `password_file`");
-            None
-        }
     }
 }
 

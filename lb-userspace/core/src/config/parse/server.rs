@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::pool::pools;
+use super::proxy::header_towards;
 use super::service::{check_port_is_named, has_several, is_layer_7, not_in_mode, same_family, sections, text_of};
 use super::{Defaults, check, unusable};
 use crate::config::code::Code;
@@ -25,19 +27,18 @@ pub(super) fn real_servers(raw: &raw::Service, defaults: &Defaults, cx: &mut Con
         cx.report_key(Code::TooMany, list.place, message).help("divide them over several services");
     }
     unique_servers(servers, cx);
-    let weight = |server: &raw::Server| server.weight.as_ref().map_or(defaults.weight, |weight| weight.value.0);
-    if !servers.is_empty() && servers.iter().all(|server| weight(&server.value) == 0) {
-        cx.report_key(Code::AllWeightsZero, list.place, "every real server has weight 0: no new client is served")
-            .help("give one a weight above 0");
-    }
-    if !servers.is_empty() && servers.iter().all(|server| server.value.backup.value.0) {
-        cx.report_key(Code::OnlyBackups, list.place, "every real server is a backup")
-            .help("remove `backup` from those that serve always");
+    pools(raw, servers, defaults.weight, cx);
+    if service_is_proxied(raw) {
+        unverified(servers, cx);
     }
     let read: Vec<Option<RealServer>> =
         servers.iter().map(|server| real_server(&server.value, raw, defaults, cx)).collect();
     let read: Option<Vec<RealServer>> = read.into_iter().collect();
     read.filter(|servers| !servers.is_empty())
+}
+
+fn service_is_proxied(raw: &raw::Service) -> bool {
+    raw.mode.as_ref().is_some_and(|mode| is_layer_7(mode.value))
 }
 
 fn unique_servers(servers: &[At<raw::Server>], cx: &mut Context<'_>) {
@@ -55,7 +56,11 @@ fn unique_servers(servers: &[At<raw::Server>], cx: &mut Context<'_>) {
             .help("give each real server of a service its own name");
         }
         if let Some(address) = &server.value.address
-            && !addresses.insert((address.value.0, server.value.port.as_ref().map(|port| port.value.0)))
+            && !addresses.insert((
+                address.value.0,
+                server.value.port.as_ref().map(|port| port.value.0),
+                server.value.pool.as_ref().map(|pool| pool.value.text.as_str()),
+            ))
         {
             cx.report(
                 Code::ServerTwice,
@@ -92,6 +97,16 @@ fn real_server(
     {
         not_in_mode(cx, redirect.place, "redirect", mode, "l7-http").help("remove `redirect`, or use mode: l7-http");
     }
+    for (key, place) in
+        [("pool", raw.pool.as_ref().map(|at| at.place)), ("http_version", raw.http_version.as_ref().map(|at| at.place))]
+    {
+        if let (Some(place), Some(mode)) = (place, mode)
+            && mode != Mode::L7Http
+        {
+            not_in_mode(cx, place, &format!("`{key}`"), mode, "l7-http").help("remove it, or use mode: l7-http");
+        }
+    }
+    let proxy_protocol = header_towards(raw, service, mode, cx);
     let health_check = match &raw.health_check {
         None => None,
         Some(own) => {
@@ -102,7 +117,7 @@ fn real_server(
             Some(check)
         }
     };
-    plain_check_of_tls(raw, service, cx);
+    check_of_tls(raw, service, cx);
     Some(RealServer {
         name: raw.name.as_ref()?.value.text.clone(),
         address: raw.address.as_ref()?.value.0,
@@ -112,9 +127,9 @@ fn real_server(
         max_connections: most,
         backup: raw.backup.value.0,
         tls,
-        pool: None,
-        proxy_protocol: None,
-        http_version: HttpVersion::default(),
+        pool: raw.pool.as_ref().map(|pool| pool.value.text.clone()),
+        proxy_protocol,
+        http_version: raw.http_version.as_ref().map_or_else(HttpVersion::default, |at| at.value),
         redirect: raw.redirect.as_ref().map(|url| url.value.text.clone()),
         health_check,
     })
@@ -185,14 +200,46 @@ fn server_tls(raw: &raw::Server, mode: Option<Mode>, cx: &mut Context<'_>) -> Op
     })
 }
 
-/// C8: the check must speak what the server speaks.
-fn plain_check_of_tls(raw: &raw::Server, service: &raw::Service, cx: &mut Context<'_>) {
+/// C8: the check must speak what the server speaks, and believe no more than the proxy does.
+fn check_of_tls(raw: &raw::Server, service: &raw::Service, cx: &mut Context<'_>) {
     let sections = sections(service, Some(raw));
-    let own_port = sections.iter().any(|section| section.port.is_some());
-    if raw.tls.is_some() && !own_port && check::type_of(&sections, service.protocol.value) == CheckType::Http {
-        let name = text_of(raw.name.as_ref(), "this real server");
-        let place = sections.first().and_then(|section| section.r#type.as_ref()).map_or(raw.place, |at| at.place);
-        cx.report(Code::PlainCheckOfTls, place, format!("the http check of {name} goes to a port that speaks TLS"))
-            .help("use `type: https`, or name a plain `port`");
+    let Some(tls) = &raw.tls else { return };
+    if sections.iter().any(|section| section.port.is_some()) {
+        return;
     }
+    let place = sections.first().and_then(|section| section.r#type.as_ref()).map_or(raw.place, |at| at.place);
+    match check::type_of(&sections, service.protocol.value) {
+        CheckType::Http => {
+            let name = text_of(raw.name.as_ref(), "this real server");
+            let message = format!("the http check of {name} goes to a port that speaks TLS");
+            cx.report(Code::PlainCheckOfTls, place, message).help("use `type: https`, or name a plain `port`");
+        }
+        CheckType::Https if tls.value.verify.value == Verify::Full && !check::verifies(&sections) => {
+            cx.report(Code::UnverifiedCheck, place, "the check does not verify the certificate, the proxy does")
+                .label("with a bad certificate the real server is up, and no client reaches it")
+                .help("write `verify: full` in health_check, with the `server_name` and `ca_file` of the real server's tls");
+        }
+        CheckType::Https
+        | CheckType::Connect
+        | CheckType::Ping
+        | CheckType::DicomEcho
+        | CheckType::Script
+        | CheckType::None => {}
+    }
+}
+
+/// Said once for a service.
+fn unverified(servers: &[At<raw::Server>], cx: &mut Context<'_>) {
+    let verified =
+        |server: &&At<raw::Server>| server.value.tls.as_ref().is_none_or(|tls| tls.value.verify.value == Verify::Full);
+    let unverified: Vec<&At<raw::Server>> = servers.iter().filter(|server| !verified(server)).collect();
+    let [first, ..] = unverified[..] else { return };
+    let place = first.value.tls.as_ref().map_or(first.place, |tls| tls.value.verify.place);
+    let whose = match unverified.len() {
+        1 => format!("the certificate of {} is", text_of(first.value.name.as_ref(), "this real server")),
+        count => format!("the certificates of {count} real servers are"),
+    };
+    cx.report_key(Code::UnverifiedServer, place, format!("{whose} not verified"))
+        .label("whoever answers in its place is believed")
+        .help("write `verify: full`, with `ca_file` where your own authority signs and `server_name` where it names a host");
 }

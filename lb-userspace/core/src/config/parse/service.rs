@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::server::real_servers;
-use super::settings::{fallback, new_flows_per_second, persistence, source_address, timeouts, tls};
-use super::{Defaults, check, family, unusable};
+use super::settings::{fallback, new_flows_per_second, persistence, source_address};
+use super::{Defaults, check, family, http, proxy, tls, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{HealthCheck, Http, Mode, Probe, Protocol, Proxy, VirtualService};
+use crate::config::model::{HealthCheck, Mode, Probe, Protocol, VirtualService};
 use crate::config::places::{Place, Problem};
 use crate::config::raw::{self, CheckSection};
 use crate::config::values::{Address, Ports, Text};
@@ -24,8 +24,9 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
     let persistence = persistence(raw, mode, vip, defaults, cx);
     let health_check = check::health_check(&sections(raw, None), raw.protocol.value, defaults, cx);
     check_suits(raw, health_check.as_ref(), cx);
-    let timeouts = timeouts(raw, mode, defaults, cx);
-    let tls = tls(raw, mode, cx);
+    let proxy = proxy::proxy(raw, mode, defaults, cx);
+    let http = http::http(raw, mode, cx);
+    let tls = tls::listener(raw, mode, cx);
     let fallback = fallback(raw, mode, vip, cx);
     let real_servers = real_servers(raw, defaults, cx);
 
@@ -48,8 +49,8 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         health_check: health_check?,
         slow_start: raw.slow_start.as_ref().map_or(defaults.slow_start, |at| at.value.0),
         on_removal: raw.on_removal.as_ref().map_or(defaults.on_removal, |at| at.value),
-        proxy: Proxy { timeouts, ..Proxy::default() },
-        http: (mode == Some(Mode::L7Http)).then(Http::default),
+        proxy,
+        http,
         tls,
         fallback,
         real_servers: real_servers?,

@@ -1,15 +1,13 @@
-//! Settings of a virtual service that only some modes have: persistence, timeouts, TLS, fallback.
+//! Settings of a virtual service that only some modes have: persistence, source address, fallback.
 
 use std::net::IpAddr;
 
 use super::server::nat_to_one_port;
 use super::service::{is_layer_7, not_in_mode, same_family};
-use super::{Defaults, MIN_SOURCE_PORTS, standard_timeouts, unusable};
+use super::{Defaults, MIN_SOURCE_PORTS, family, unusable};
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{
-    Fallback, Mode, Node, Persistence, PersistenceBy, PortRange, SourceAddress, Timeouts, TlsListener,
-};
+use crate::config::model::{Fallback, Mode, Node, Persistence, PersistenceBy, PortRange, SourceAddress};
 use crate::config::raw::{self, PersistenceForm, PersistenceWord};
 use crate::config::values::Address;
 use crate::config::words::Word;
@@ -85,15 +83,18 @@ pub(super) fn source_address(
     cx: &mut Context<'_>,
 ) -> SourceAddress {
     let Some(choice) = &raw.source_address else { return SourceAddress::default() };
-    if let Some(mode) = mode
-        && mode != Mode::L4Snat
-    {
-        let problem = not_in_mode(cx, choice.place, "`source_address`", mode, "l4-snat");
-        match mode {
-            Mode::L4Dr | Mode::L4Nat => problem.help("remove it: real servers see the client's own address"),
-            Mode::L4Snat | Mode::L7Tcp | Mode::L7Http => problem.help("remove it, or use mode: l4-snat"),
-        };
-        return SourceAddress::default();
+    match mode {
+        Some(mode @ (Mode::L4Dr | Mode::L4Nat)) => {
+            not_in_mode(cx, choice.place, "`source_address`", mode, "l4-snat and layer 7")
+                .help("remove it: real servers see the client's own address");
+            return SourceAddress::default();
+        }
+        Some(mode @ Mode::L4Snat) if choice.value.0 == SourceAddress::Client => {
+            not_in_mode(cx, choice.place, "`source_address: client`", mode, "layer 7")
+                .help("use mode: l4-nat, where real servers see the client's own address, or l7-tcp");
+            return SourceAddress::default();
+        }
+        Some(Mode::L4Snat | Mode::L7Tcp | Mode::L7Http) | None => {}
     }
     if let SourceAddress::Address(ip) = choice.value.0 {
         if let Some(reason) = unusable(ip, false) {
@@ -103,7 +104,29 @@ pub(super) fn source_address(
         let address = At { value: Address(ip), place: choice.place };
         same_family(&address, "the source", mode, vip, cx);
     }
+    if mode.is_some_and(is_layer_7) {
+        reaches_all(raw, choice.value.0, vip, cx);
+    }
     choice.value.0
+}
+
+/// The proxy translates between IPv4 and IPv6, unless it is told which end its own connections have.
+fn reaches_all(raw: &raw::Service, source: SourceAddress, vip: Option<IpAddr>, cx: &mut Context<'_>) {
+    let end = match source {
+        SourceAddress::Auto => None,
+        SourceAddress::Vip | SourceAddress::Client => vip,
+        SourceAddress::Address(address) => Some(address),
+    };
+    let Some(end) = end else { return };
+    let servers = raw.real_servers.iter().flat_map(|list| &list.value.0).filter_map(|at| at.value.address.as_ref());
+    let fallback = raw.fallback.as_ref().and_then(|section| section.value.address.as_ref());
+    for address in servers.chain(fallback).filter(|address| address.value.0.is_ipv4() != end.is_ipv4()) {
+        let ip = address.value.0;
+        let message = format!("{ip} cannot be reached from an {} address, `source_address: {source}`", family(end));
+        cx.report(Code::FamilyMismatch, address.place, message)
+            .label("a connection has both its ends in one family")
+            .help("remove `source_address`, or use addresses of one family");
+    }
 }
 
 /// Only layer 4 admits flows by the tick.
@@ -135,59 +158,6 @@ pub(super) fn source_ports(section: &raw::NodeSection, cx: &mut Context<'_>) -> 
             .help(format!("write a wider range, such as {}", Node::SOURCE_PORTS));
     }
     PortRange { first, last }
-}
-
-pub(super) fn timeouts(raw: &raw::Service, mode: Option<Mode>, defaults: &Defaults, cx: &mut Context<'_>) -> Timeouts {
-    let layer_7 = mode.is_none_or(is_layer_7);
-    let mut timeouts = if layer_7 { defaults.timeouts } else { standard_timeouts() };
-    let Some(section) = &raw.timeouts else { return timeouts };
-    if let Some(mode) = mode
-        && !layer_7
-    {
-        not_in_mode(cx, section.place, "`timeouts`", mode, "layer 7")
-            .help("remove it; `defaults.flow_timeouts` says how long idle layer 4 flows are remembered");
-        return timeouts;
-    }
-    let pick = |value: &Option<At<raw::IdlePeriod>>, default| value.as_ref().map_or(default, |at| at.value.0);
-    timeouts.connect = pick(&section.value.connect, timeouts.connect);
-    timeouts.client = pick(&section.value.client, timeouts.client);
-    timeouts.server = pick(&section.value.server, timeouts.server);
-    timeouts
-}
-
-pub(super) fn tls(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<TlsListener> {
-    let section = raw.tls.as_ref()?;
-    if let Some(mode) = mode
-        && !is_layer_7(mode)
-    {
-        not_in_mode(cx, section.place, "`tls`", mode, "layer 7")
-            .help("remove it to pass TLS through to the real servers, or use mode: l7-http or l7-tcp");
-    }
-    let certificates = match (&section.value.certificate, &section.value.certificates) {
-        (Some(one), None) => vec![one.value.text.clone()],
-        (None, Some(several)) => several.value.0.iter().map(|label| label.value.text.clone()).collect(),
-        (Some(_), Some(several)) => {
-            cx.report_key(Code::ChooseOne, several.place, "both `certificate` and `certificates` are written")
-                .help("keep `certificates`, with the default first");
-            return None;
-        }
-        (None, None) => Vec::new(),
-    };
-    if certificates.is_empty() && section.value.faulty {
-        return None;
-    }
-    if certificates.is_empty() {
-        cx.report_key(Code::MissingKey, section.place, "`certificate` is missing")
-            .help("add `certificate:` with a label from `certificates`");
-        return None;
-    }
-    Some(TlsListener {
-        port: section.value.port.value.0,
-        certificates,
-        policy: section.value.policy.value,
-        redirect: false,
-        client_certificate: None,
-    })
 }
 
 pub(super) fn fallback(

@@ -7,7 +7,7 @@ mod ports;
 mod servers;
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::code::Code;
 use super::decode::{At, Context};
@@ -29,11 +29,28 @@ pub(crate) fn check(root: &Root, cx: &mut Context<'_>) {
     let uses: Vec<ports::PortUse<'_>> = services.iter().flat_map(|service| ports::vip_ports(&service.value)).collect();
     ports::services_clash(&uses, cx);
     ports::too_many_ranges(&uses, cx);
+    ports::taken_by_this_machine(&uses, &own_listeners(root), cx);
     servers::rewrites_clash(services, cx);
     servers::nat_shares_a_port(services, cx);
     vips_are_not_servers(services, cx);
     certificates_match(root, services, cx);
     interfaces_are_listed(root, services, cx);
+}
+
+/// The API is a socket in the file system, and takes no port.
+fn own_listeners(root: &Root) -> Vec<ports::Own> {
+    let metrics = root.node.as_ref().and_then(|node| node.value.metrics_address.as_ref());
+    let metrics = metrics.map(|at| (at.value.0.ip(), at.value.0.port(), "node.metrics_address", at.place));
+    let sync = root.high_availability.as_ref().and_then(|pair| pair.value.sync.as_ref());
+    let sync = sync.map(|at| match &at.value.listen {
+        Some(listen) => (listen.value.0.ip(), listen.value.0.port(), "high_availability.sync.listen", listen.place),
+        None => (Ipv4Addr::UNSPECIFIED.into(), at.value.port.value.0, "high_availability.sync", at.place),
+    });
+    let own = |(address, port, what, place): (IpAddr, u16, _, _)| {
+        let address = (!address.is_unspecified()).then_some(address);
+        ports::Own { what, address, port, place }
+    };
+    metrics.into_iter().chain(sync).map(own).collect()
 }
 
 fn how_many(root: &Root, services: &[At<Service>], cx: &mut Context<'_>) {

@@ -78,6 +78,35 @@ pub(super) fn vip_ports(service: &Service) -> Vec<PortUse<'_>> {
     uses
 }
 
+/// What this machine itself listens on over TCP; `None`: on all its addresses.
+pub(super) struct Own {
+    pub(super) what: &'static str,
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: u16,
+    pub(super) place: Place,
+}
+
+/// Only the proxy listens; the datapath takes packets before any socket does.
+pub(super) fn taken_by_this_machine(uses: &[PortUse<'_>], own: &[Own], cx: &mut Context<'_>) {
+    let is_proxied = |this: &&PortUse<'_>| {
+        this.transport == Transport::Tcp && this.service.mode.as_ref().is_some_and(|mode| !mode.value.is_layer_4())
+    };
+    for this in uses.iter().filter(is_proxied) {
+        for own in own {
+            let shares = own.address.is_none_or(|address| address == this.address);
+            if !shares || !(this.range.first..=this.range.last).contains(&own.port) || cx.problems.is_full() {
+                continue;
+            }
+            let label = format!("{} is at {}", own.what, cx.places.reference(own.place));
+            let (service, port, address, what) = (name(this.service), own.port, this.address, own.what);
+            let message = format!("{service} and {what} both take tcp port {port} of {address}");
+            cx.report(Code::PortTaken, this.place, message)
+                .label(label)
+                .help("give one of the two another port, or an address of its own");
+        }
+    }
+}
+
 /// Ports that clients of a service use over one transport, its TLS listener included; sorted.
 pub(super) fn ports_over(transport: Transport, service: &Service) -> Vec<PortRange> {
     let uses = vip_ports(service);

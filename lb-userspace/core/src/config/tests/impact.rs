@@ -178,6 +178,89 @@ fn another_source_address_is_for_new_flows() {
     );
 }
 
+const PROXIED: &str = "
+version: 1
+node: {interfaces: [{device: eth0}]}
+certificates: {a: {pem: a.pem, key: a.key}}
+virtual_services:
+  - name: web
+    address: 192.168.10.80
+    ports: [80]
+    mode: l7-http
+    tls: {port: 443, certificate: a}
+    real_servers: [{name: a, address: 10.0.0.1, port: 8080}, {name: b, address: 10.0.0.2, port: 8080}]
+";
+
+/// Each setting of layer 7, changed on its own.
+#[test]
+fn no_setting_of_a_proxied_service_cuts_a_connection() {
+    let old = loaded(PROXIED);
+    let changes: [fn(&mut VirtualService); 12] = [
+        |web| web.source_address = SourceAddress::Client,
+        |web| web.proxy.timeouts.client *= 2,
+        |web| web.proxy.max_connections = 1,
+        |web| web.proxy.passive_health = None,
+        |web| web.proxy.access_log = Some(AccessLog { file: None, sample: 1 }),
+        |web| {
+            web.http.as_mut().unwrap().rules.push(Rule {
+                name: None,
+                when: Vec::new(),
+                unless: Vec::new(),
+                request_headers: Vec::new(),
+                response_headers: Vec::new(),
+                rewrite: None,
+                action: Some(RuleAction::Deny { status: 403 }),
+            })
+        },
+        |web| web.tls.as_mut().unwrap().policy = TlsPolicy::Compatible,
+        |web| web.real_servers[0].pool = Some("api".into()),
+        |web| web.real_servers[0].proxy_protocol = Some(ProxyProtocol::V2),
+        |web| web.real_servers[0].http_version = HttpVersion::Http2,
+        |web| web.real_servers[0].redirect = Some("https://example.org/".into()),
+        |web| web.real_servers[0].tls = Some(ServerTls { verify: true, server_name: None, ca_file: None }),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut new = old.clone();
+        change(&mut new.virtual_services[0]);
+        let touched = impact(&old, &new);
+        assert_eq!(touched.len(), 1, "{at}: {touched:?}");
+        assert!(!touched[0].is_noticed(), "{at}: {touched:?}");
+    }
+    let mut new = old.clone();
+    new.virtual_services[0].http.as_mut().unwrap().retries = 0;
+    assert_eq!(
+        said(&impact(&old, &new), Some(LIVE)),
+        ["web has other settings for new connections and requests; none is cut"]
+    );
+}
+
+#[test]
+fn from_one_proxy_to_the_other_connections_go_on() {
+    let old = loaded(PROXIED);
+    let mut new = old.clone();
+    new.virtual_services[0].mode = Mode::L7Tcp;
+    new.virtual_services[0].http = None;
+    let touched = impact(&old, &new);
+    assert_eq!(
+        said(&touched[..1], Some(LIVE)),
+        ["web changes from l7-http to l7-tcp: its 14 connections go on until they end, 3 persistent clients move"]
+    );
+    assert!(touched.iter().all(|touched| touched.flows != Flows::Cut), "{touched:?}");
+    new.virtual_services[0].mode = Mode::L4Snat;
+    assert_eq!(impact(&old, &new)[0].flows, Flows::Cut, "the datapath takes the packets");
+}
+
+#[test]
+fn a_proxied_server_is_cut_only_where_the_configuration_says_so() {
+    let old = loaded(PROXIED);
+    for (on_removal, flows) in [(OnRemoval::Drain, Flows::Finish), (OnRemoval::Cut, Flows::Cut)] {
+        let mut new = old.clone();
+        new.virtual_services[0].on_removal = on_removal;
+        new.virtual_services[0].real_servers.remove(1);
+        assert_eq!(impact(&old, &new)[0].flows, flows);
+    }
+}
+
 #[test]
 fn programs_read_it_too() {
     let moved = changed(|service| service.real_servers[0].port = Some(8080));

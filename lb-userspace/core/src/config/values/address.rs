@@ -1,4 +1,4 @@
-//! IP addresses, alone and with a port, and words in their place.
+//! IP addresses, alone, with a port or a prefix length, and words in their place.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,6 +9,7 @@ use crate::config::decode::{Context, Definitions, FromNode};
 use crate::config::model::SourceAddress;
 use crate::config::places::Place;
 use crate::config::tree::{Node, clip};
+use crate::view::Network;
 
 /// An IPv4 or IPv6 address.
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +61,22 @@ impl FromNode for Socket {
     }
 }
 
-/// `auto`, `vip` or an address.
+/// `auto`, `vip`, `client` or an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SourceChoice(pub(crate) SourceAddress);
 
 impl FromNode for SourceChoice {
     fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
-        let text = cx.scalar(node, place, "`auto`, `vip` or an address")?;
+        let text = cx.scalar(node, place, "`auto`, `vip`, `client` or an address")?;
         match (text.as_str(), text.parse()) {
             ("auto", _) => Some(Self(SourceAddress::Auto)),
             ("vip", _) => Some(Self(SourceAddress::Vip)),
+            ("client", _) => Some(Self(SourceAddress::Client)),
             (_, Ok(address)) => Some(Self(SourceAddress::Address(address))),
             (_, Err(_)) => {
-                let message = format!("`{}` is neither `auto`, `vip` nor an IP address", clip(&text));
+                let message = format!("`{}` is none of `auto`, `vip`, `client`, and no IP address", clip(&text));
                 cx.report(Code::BadAddress, place, message)
-                    .help("write auto, vip, or an address of this machine without prefix length");
+                    .help("write auto, vip, client (layer 7), or an address of this machine without prefix length");
                 None
             }
         }
@@ -83,8 +85,29 @@ impl FromNode for SourceChoice {
     fn schema(definitions: &mut Definitions) -> Value {
         let words = json!([
             {"const": "auto", "description": "The address that the kernel prefers towards the real server."},
-            {"const": "vip", "description": "The address of the service."}
+            {"const": "vip", "description": "The address of the service."},
+            {"const": "client", "description": "The client's own address (layer 7)."}
         ]);
         json!({"anyOf": [{"oneOf": words}, Address::schema(definitions)]})
+    }
+}
+
+/// A client, or a network of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clients(pub(crate) Network);
+
+impl FromNode for Clients {
+    fn from_node(node: &Node, place: Place, cx: &mut Context<'_>) -> Option<Self> {
+        let text = cx.scalar(node, place, "an address or a network")?;
+        if let Ok(network) = text.parse() {
+            return Some(Self(network));
+        }
+        let message = format!("`{}` is neither an IP address nor a network", clip(&text));
+        cx.report(Code::BadAddress, place, message).help("write 172.26.11.7, 172.26.11.0/24 or 2001:db8::/64");
+        None
+    }
+
+    fn schema(_: &mut Definitions) -> Value {
+        json!({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"})
     }
 }

@@ -4,12 +4,17 @@
 //! the schema of each type; and the same value as text again. Absent: rules between values.
 
 mod address;
+mod http;
 mod ports;
 mod text;
 
 use std::time::Duration;
 
-pub(crate) use address::{Address, Socket, SourceChoice};
+pub(crate) use address::{Address, Clients, Socket, SourceChoice};
+pub(crate) use http::{
+    Body, ContentType, ErrorPages, FieldName, HeaderText, HostPattern, Location, Method, RedirectStatus, Replacement,
+    RequestPath,
+};
 pub(crate) use ports::{Ports, SourcePorts};
 use serde_json::{Value, json};
 pub(crate) use text::{

@@ -62,13 +62,14 @@ impl<R> ToJson for Text<R> {
     }
 }
 
+/// Defines texts: `Name "what it is" "pattern" check;`.
 macro_rules! rules {
     ($( $(#[doc = $doc:literal])* $name:ident $what:literal $pattern:literal $check:expr; )*) => { $(
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
 
-        impl TextRule for $name {
+        impl $crate::config::values::text::TextRule for $name {
             const WHAT: &'static str = $what;
             const PATTERN: &'static str = $pattern;
             fn check(text: &str) -> Result<(), String> {
@@ -78,6 +79,8 @@ macro_rules! rules {
         }
     )* };
 }
+
+pub(super) use rules;
 
 rules! {
     /// A name of the administrator's choice.
@@ -93,7 +96,7 @@ rules! {
     /// An absolute URL.
     Url "a URL" "^https?://[^\\s]+$" check_url;
     /// A cookie name (RFC 6265 section 4.1.1: a token).
-    CookieName "a cookie name" "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$" check_token;
+    CookieName "a cookie name" "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$" |text| check_token(text, 64);
     /// An application entity title (DICOM PS3.5 section 6.2, AE).
     AeTitle "an AE title" "^[ -\\[\\]-~]{1,16}$" check_ae_title;
     /// A regular expression.
@@ -171,8 +174,9 @@ fn check_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_token(text: &str) -> Result<(), String> {
-    limit(text, 1, 64)?;
+/// RFC 9110 section 5.6.2.
+pub(super) fn check_token(text: &str, most: usize) -> Result<(), String> {
+    limit(text, 1, most)?;
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"!#$%&'*+.^_`|~-".contains(*c)) {
         Some(c) => Err(format!("`{}` is not allowed in it", clip(&c.to_string()))),
         None => Ok(()),
@@ -205,10 +209,10 @@ fn check_pattern(text: &str) -> Result<(), String> {
     }
 }
 
-fn no_control(text: &str) -> Result<(), String> {
+pub(super) fn no_control(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) { Err("it has control characters".into()) } else { Ok(()) }
 }
 
-fn limit(text: &str, least: usize, most: usize) -> Result<(), String> {
+pub(super) fn limit(text: &str, least: usize, most: usize) -> Result<(), String> {
     if (least..=most).contains(&text.len()) { Ok(()) } else { Err(format!("it does not have {least} to {most} bytes")) }
 }

@@ -4,6 +4,9 @@
 //! configuration. Absent: secrets that are not in files. In their place stands `<secret>`, which
 //! `load` refuses, so that a printed configuration cannot quietly run with a wrong secret.
 
+mod http;
+mod proxy;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use super::model::{
 use super::parse::SECRET_PLACEHOLDER;
 use super::values::print_duration;
 use super::words::Word;
+use crate::view::Network;
 
 /// The configuration as YAML with every default, ready to be read again.
 pub fn effective(config: &Config) -> String {
@@ -79,6 +83,14 @@ fn text(text: impl AsRef<str>) -> Value {
     Value::String(escape(text.as_ref()))
 }
 
+fn texts<T: AsRef<str>>(list: &[T]) -> Value {
+    Value::Sequence(list.iter().map(text).collect())
+}
+
+fn networks(list: &[Network]) -> Value {
+    Value::Sequence(list.iter().map(|network| network.to_string().into()).collect())
+}
+
 fn path(path: &Path) -> Value {
     text(path.to_string_lossy())
 }
@@ -108,21 +120,28 @@ fn node(config: &Config) -> Value {
     );
     put(&mut section, "source_ports", node.source_ports.to_string());
     put_some(&mut section, "metrics_address", node.metrics_address.map(|address| address.to_string()));
+    let mut proxy = Mapping::new();
+    put_some(&mut proxy, "threads", node.proxy.threads);
+    put(&mut proxy, "max_connections", node.proxy.max_connections);
+    put(&mut proxy, "drain_timeout", duration(node.proxy.drain_timeout));
+    put(&mut section, "proxy", Value::Mapping(proxy));
     Value::Mapping(section)
 }
 
 fn certificate(certificate: &Certificate) -> Value {
     let mut section = Mapping::new();
     match certificate {
-        Certificate::Pem { pem, key, ocsp: _ } => {
+        Certificate::Pem { pem, key, ocsp } => {
             put(&mut section, "pem", path(pem));
             put(&mut section, "key", path(key));
+            put_some(&mut section, "ocsp_file", ocsp.as_deref().map(path));
         }
-        Certificate::Pfx { pfx, password, ocsp: _ } => {
+        Certificate::Pfx { pfx, password, ocsp } => {
             put(&mut section, "pfx", path(pfx));
             if let Some(password) = password {
                 put_secret(&mut section, "password", password);
             }
+            put_some(&mut section, "ocsp_file", ocsp.as_deref().map(path));
         }
     }
     Value::Mapping(section)
@@ -166,7 +185,7 @@ fn service(service: &VirtualService) -> Value {
     put(&mut section, "ports", ports(service));
     put(&mut section, "protocol", service.protocol.word());
     put(&mut section, "mode", service.mode.word());
-    if service.mode == Mode::L4Snat {
+    if service.mode == Mode::L4Snat || !service.mode.is_layer_4() {
         put(&mut section, "source_address", service.source_address.to_string());
     }
     put_some(&mut section, "new_flows_per_second", service.new_flows_per_second);
@@ -175,21 +194,15 @@ fn service(service: &VirtualService) -> Value {
     put(&mut section, "health_check", health_check(&service.health_check));
     put(&mut section, "slow_start", duration(service.slow_start));
     put(&mut section, "on_removal", service.on_removal.word());
-    if matches!(service.mode, Mode::L7Tcp | Mode::L7Http) {
-        let timeouts = &service.proxy.timeouts;
-        put(
-            &mut section,
-            "timeouts",
-            mapping([
-                ("connect", duration(timeouts.connect)),
-                ("client", duration(timeouts.client)),
-                ("server", duration(timeouts.server)),
-            ]),
-        );
+    if !service.mode.is_layer_4() {
+        proxy::put_proxy(&mut section, service);
+    }
+    if let Some(http) = &service.http {
+        http::put_http_settings(&mut section, http);
     }
     put_some(&mut section, "tls", service.tls.as_ref().map(tls));
     put_some(&mut section, "fallback", service.fallback.as_ref().map(fallback));
-    let servers = service.real_servers.iter().map(real_server).collect();
+    let servers = service.real_servers.iter().map(|server| real_server(server, service.mode)).collect();
     put(&mut section, "real_servers", Value::Sequence(servers));
     Value::Mapping(section)
 }
@@ -273,12 +286,16 @@ fn put_http(section: &mut Mapping, http: &HttpProbe) {
 }
 
 fn tls(tls: &TlsListener) -> Value {
-    let labels = tls.certificates.iter().map(text).collect();
-    mapping([
-        ("port", tls.port.into()),
-        ("certificates", Value::Sequence(labels)),
-        ("policy", tls.policy.word().into()),
-    ])
+    let mut section = Mapping::new();
+    put(&mut section, "port", tls.port);
+    put(&mut section, "certificates", texts(&tls.certificates));
+    put(&mut section, "policy", tls.policy.word());
+    put(&mut section, "redirect", tls.redirect);
+    if let Some(certificate) = &tls.client_certificate {
+        let (ca_file, required) = (path(&certificate.ca_file), certificate.required.into());
+        put(&mut section, "client_certificate", mapping([("ca_file", ca_file), ("required", required)]));
+    }
+    Value::Mapping(section)
 }
 
 fn fallback(fallback: &Fallback) -> Value {
@@ -294,7 +311,7 @@ fn fallback(fallback: &Fallback) -> Value {
     Value::Mapping(section)
 }
 
-fn real_server(server: &RealServer) -> Value {
+fn real_server(server: &RealServer, mode: Mode) -> Value {
     let mut section = Mapping::new();
     put(&mut section, "name", text(&server.name));
     put(&mut section, "address", server.address.to_string());
@@ -303,6 +320,13 @@ fn real_server(server: &RealServer) -> Value {
     put(&mut section, "min_connections", server.min_connections);
     put(&mut section, "max_connections", server.max_connections);
     put(&mut section, "backup", server.backup);
+    put_some(&mut section, "pool", server.pool.as_ref().map(text));
+    if !mode.is_layer_4() {
+        put(&mut section, "proxy_protocol", proxy::header_version(server.proxy_protocol).word());
+    }
+    if mode == Mode::L7Http {
+        put(&mut section, "http_version", server.http_version.word());
+    }
     put_some(&mut section, "tls", server.tls.as_ref().map(server_tls));
     put_some(&mut section, "redirect", server.redirect.as_ref().map(text));
     put_some(&mut section, "health_check", server.health_check.as_ref().map(health_check));

@@ -1,4 +1,4 @@
-//! The verifier of checks that do not verify: it takes any certificate, and insists that the server has its key.
+//! The verifier of those who do not verify: it takes any certificate, and insists that the server has its key.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -7,7 +7,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct AnyCertificate(pub(super) WebPkiSupportedAlgorithms);
+pub(crate) struct AnyCertificate(pub(crate) WebPkiSupportedAlgorithms);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
