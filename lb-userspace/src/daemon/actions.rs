@@ -98,6 +98,7 @@ impl Daemon {
 
     /// Brings the kernel tables to where they should be.
     pub(super) fn write_plan(&mut self) -> Result<()> {
+        self.tell_proxy();
         let operations = self.control.plan()?;
         self.retry = None;
         if !operations.is_empty() {

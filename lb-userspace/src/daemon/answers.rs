@@ -127,6 +127,7 @@ impl Daemon {
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
         problems.extend(self.orders_problem.clone());
         problems.extend(self.happenings.problem.clone());
+        problems.extend(self.certificates.problems.iter().cloned());
         problems.extend(self.metrics.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {
@@ -189,7 +190,7 @@ impl Daemon {
             };
             (server, measures)
         });
-        measures.collect()
+        Measured { proxied: self.proxy.counted(), ..Measured::from(measures) }
     }
 
     fn counters(&self) -> Result<Vec<Counter>, Error> {

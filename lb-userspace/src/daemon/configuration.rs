@@ -48,6 +48,11 @@ fn accept(path: &Path) -> Result<(Config, Vec<Diagnostic>), ReloadRefused> {
     Ok((config, warnings))
 }
 
+/// What the layer 7 services need and cannot have.
+fn unprepared(problems: &[String]) -> ReloadRefused {
+    InvalidConfiguration { diagnostics: Vec::new(), rendered: problems.join("\n") + "\n" }.into()
+}
+
 fn invalid(diagnostics: &[Diagnostic]) -> ReloadRefused {
     let values = diagnostics.iter().filter_map(|diagnostic| serde_json::to_value(diagnostic).ok()).collect();
     let rendered = diagnostics.iter().map(render).collect::<Vec<_>>().join("\n");
@@ -141,6 +146,8 @@ impl Daemon {
     /// Puts a configuration in force, with the orders that held with it if it comes back.
     pub(super) async fn put_in_force(&mut self, config: Config, orders: Option<Orders>) -> Result<(), ReloadRefused> {
         let now = Instant::now();
+        let prepared =
+            self.proxy.prepare(&config, &self.options.directory()).map_err(|problems| unprepared(&problems))?;
         let taken = match &orders {
             Some(orders) => self.control.restore(config, orders, now),
             None => self.control.configure(config, now),
@@ -151,10 +158,11 @@ impl Daemon {
         self.loaded = now;
         let attached = self.attach().await;
         let written = self.write_plan();
+        let proxied = self.commit_proxy(prepared, now);
         self.keep_orders();
         self.plan_vips().await;
         self.serve_metrics().await;
         let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
-        attached.and(written).map_err(failed)
+        attached.and(written).and(proxied).map_err(failed)
     }
 }

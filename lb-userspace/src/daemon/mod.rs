@@ -19,6 +19,7 @@ mod numbers;
 mod options;
 mod orders;
 mod proofs;
+mod proxy;
 mod start;
 mod trace;
 mod vips;
@@ -42,6 +43,7 @@ use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
 use crate::netlink::{self, Netlink};
+use crate::proxy::Proxy;
 use crate::service::Notifier;
 
 use confirmation::Trial;
@@ -87,6 +89,8 @@ struct Daemon {
     netlink: Netlink,
     prober: Prober,
     vips: Vips,
+    proxy: Proxy,
+    certificates: proxy::Certificates,
     inbox: Inbox,
     metrics: Metrics,
     /// Places of listings that are being made.
@@ -167,6 +171,7 @@ impl Daemon {
         };
         self.service.stopping();
         self.stop_trace(true).await;
+        self.leave_proxy().await;
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
         let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
@@ -318,6 +323,8 @@ impl Daemon {
         match result {
             Ok(swept) => {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
+                self.count_proxied();
+                self.watch_certificates(Instant::now());
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());

@@ -3,11 +3,10 @@
 //! They are kept below the state directory, which outlives a reboot: a real server that was halted for repair
 //! must not come back because the power went.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use lb_core::control::{OrderError, Ordered, Orders};
+use lb_core::control::{Measured, OrderError, Ordered, Orders};
 use lb_core::tables::ServerKey;
 use lb_core::view::{Administration, OrderReport, OrderRequest, RealServer, ServiceState};
 use serde::{Deserialize, Serialize};
@@ -86,7 +85,7 @@ impl Daemon {
 
     /// Why a service has nobody left to take new clients, if it has not.
     fn nobody_left(&self, key: &ServerKey) -> Option<String> {
-        let services = self.control.status(&BTreeMap::new(), Instant::now());
+        let services = self.control.status(&Measured::new(), Instant::now());
         let service = services.into_iter().find(|service| service.name == key.service)?;
         let reason = service.reason.filter(|_| service.state == ServiceState::Down)?;
         Some(format!("{}: {reason}", service.name))

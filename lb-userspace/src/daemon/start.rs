@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use lb_core::capacity::Capacity;
+use lb_core::config::model::ProxyNode;
 use lb_core::control::{Control, Past};
 use lb_core::view::{EventKind, Severity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,7 @@ use crate::api::{self, Request};
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::Prober;
 use crate::netlink::Netlink;
+use crate::proxy::Proxy;
 use crate::service::Notifier;
 
 /// New tables are put to use after so long, even when not every check has spoken.
@@ -55,6 +57,7 @@ impl Daemon {
         make_state_directory(&options.state_dir);
         let health = health::read(&runtime, SystemTime::now());
         let past = Past { installed, ids, orders: orders::read(&options.state_dir), health };
+        let config_proxy = config.node.proxy;
         let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
         let control =
             Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
@@ -66,6 +69,10 @@ impl Daemon {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         };
+        let mut proxy = Proxy::start(threads(&config_proxy), &options.state_dir).context("the proxy cannot start")?;
+        let prepared = proxy
+            .prepare(control.config(), &options.directory())
+            .map_err(|problems| anyhow::anyhow!("{} cannot run:\n{}", options.config.display(), problems.join("\n")))?;
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
             options,
@@ -76,6 +83,8 @@ impl Daemon {
             netlink: Netlink::start(kernel_sender)?,
             prober: Prober::new(report_sender),
             vips: Vips::default(),
+            proxy,
+            certificates: super::proxy::Certificates::new(now),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
             listings: Arc::new(Semaphore::new(LISTINGS)),
@@ -111,9 +120,11 @@ impl Daemon {
             tokio::spawn(dataplane::follow_log(&mut daemon.program)?);
         }
         daemon.plan_vips().await;
+        daemon.commit_proxy(prepared, now)?;
         daemon.look_at_what_is_there().await;
         daemon.serve_metrics().await;
         daemon.keep_orders();
+        daemon.watch_certificates(now);
         daemon.tell_start(came_back);
         daemon.service.ready(daemon.status_line());
         Ok((daemon, server, request_sender))
@@ -142,6 +153,12 @@ impl Daemon {
             format!("lbd {} {how}; {services} virtual services, {interfaces} interfaces", env!("CARGO_PKG_VERSION"));
         self.told(EventKind::Daemon, Severity::Info, None, sentence);
     }
+}
+
+/// One thread for each CPU, unless the configuration says how many.
+fn threads(proxy: &ProxyNode) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    proxy.threads.map_or_else(cpus, usize::from).max(1)
 }
 
 /// A probe is a descriptor, and thousands may be under way; the soft limit is meant for programs that use

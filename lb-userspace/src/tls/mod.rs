@@ -5,6 +5,8 @@
 mod any;
 mod roots;
 mod stamp;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod words;
 
 use std::sync::Arc;

@@ -77,6 +77,11 @@ impl Known {
         self.described.address
     }
 
+    /// Whether the datapath sends packets to it; else the proxy connects to it.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.described.mode.is_layer_4()
+    }
+
     /// The configuration says something else of it now.
     pub(super) fn describe(&mut self, described: Described, now: Instant) {
         if described.check.is_none() && self.health != State::Up {
@@ -161,7 +166,7 @@ impl Known {
     /// The next hop, if the mode can use it: direct routing needs the real server on the segment.
     pub(super) fn next_hop(&self) -> Option<&neighbour::NextHop> {
         match &self.hop {
-            Some(Ok(hop)) if self.reaches(hop) => Some(hop),
+            Some(Ok(hop)) if self.is_forwarded() && self.reaches(hop) => Some(hop),
             _ => None,
         }
     }
@@ -172,6 +177,9 @@ impl Known {
 
     /// Why no frame can be sent there, in a sentence; `None` also while nobody has said anything.
     pub(super) fn hop_problem(&self) -> Option<String> {
+        if !self.is_forwarded() {
+            return None;
+        }
         match self.hop.as_ref()? {
             Ok(hop) if self.reaches(hop) => None,
             Ok(hop) => Some(format!(

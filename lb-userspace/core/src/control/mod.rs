@@ -13,6 +13,7 @@ mod leaving;
 mod memory;
 mod overview;
 mod ports;
+mod proxied;
 mod slow_start;
 mod sweep;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use known::{Described, Known};
 use leaving::{Leavers, identity};
 pub use memory::Memories;
 pub use overview::{Measured, ServerMeasures};
+pub use proxied::Proxied;
 pub use sweep::{Counts, Roster, answers};
 use watch::Question;
 
@@ -289,7 +291,8 @@ impl Control {
             self.dirty = true;
         }
         let mut notices = Vec::new();
-        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address() == address) {
+        let at = |known: &Known| known.address() == address && known.is_forwarded();
+        for (key, known) in self.servers.iter_mut().filter(|(_, known)| at(known)) {
             let before = known.hop_problem();
             known.hop_changed(hop.clone(), now);
             let told = match (before, known.hop_problem()) {
@@ -305,7 +308,8 @@ impl Control {
     }
 
     fn doubted(&mut self, address: IpAddr, problem: Option<&neighbour::Problem>) {
-        for (key, known) in self.servers.iter_mut().filter(|(_, known)| known.address() == address) {
+        let at = |known: &Known| known.address() == address && known.is_forwarded();
+        for (key, known) in self.servers.iter_mut().filter(|(_, known)| at(known)) {
             known.doubt = problem.cloned();
             let (worse, sentence) = match problem {
                 Some(problem) => (true, doubted(problem)),
@@ -425,7 +429,9 @@ impl Control {
     /// is known.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        !self.dirty && self.all_checked() && self.servers.values().all(|known| known.hop.is_some())
+        !self.dirty
+            && self.all_checked()
+            && self.servers.values().all(|known| known.hop.is_some() || !known.is_forwarded())
     }
 
     /// Whether every check has spoken at least once.

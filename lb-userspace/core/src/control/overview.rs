@@ -8,6 +8,7 @@ use lb_common::abi::ServerId;
 use super::Control;
 use super::known::Known;
 use super::leaving::Leaving;
+use super::proxied::Proxied;
 use crate::config::model::Protocol;
 use crate::doctor;
 use crate::health::State;
@@ -35,8 +36,28 @@ pub struct ServerMeasures {
     pub source_ports: [u64; 2],
 }
 
-/// What was counted, by server.
-pub type Measured = BTreeMap<ServerId, ServerMeasures>;
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// In the kernel tables, by number.
+    pub forwarded: BTreeMap<ServerId, ServerMeasures>,
+    /// By the proxy.
+    pub proxied: Proxied,
+}
+
+impl Measured {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: IntoIterator<Item = (ServerId, ServerMeasures)>> From<T> for Measured {
+    fn from(forwarded: T) -> Self {
+        Self { forwarded: forwarded.into_iter().collect(), proxied: Proxied::default() }
+    }
+}
 
 impl Control {
     /// What an examination of the network begins with; which real servers clients hear is in the tables.
@@ -68,7 +89,10 @@ impl Control {
         let mut view = VirtualService::described(service);
         for (real, server) in view.real_servers.iter_mut().zip(&service.real_servers) {
             let key = ServerKey { service: service.name.clone(), server: server.name.clone() };
-            self.count(real, service.protocol, self.wanted.server_numbers.get(&key), measured);
+            match service.mode.is_layer_4() {
+                true => self.count(real, service.protocol, self.wanted.server_numbers.get(&key), measured),
+                false => measured.proxied.count(real, service),
+            }
             if let Some(known) = self.servers.get(&key) {
                 self.describe(real, known, now);
             }
@@ -81,6 +105,7 @@ impl Control {
         }
         (view.state, view.reason) = service_state(&view.real_servers);
         view.real_servers.extend(self.leaving(service, measured, now));
+        view.real_servers.extend(measured.proxied.leaving(service));
         view
     }
 
@@ -133,7 +158,7 @@ impl Control {
             real.since_seconds = seconds(now, known.hop_since);
             real.reason = format!("{} cannot be reached: {problem}", known.address());
         }
-        if real.state == ServerState::Up && known.hop.is_none() {
+        if real.state == ServerState::Up && known.hop.is_none() && known.is_forwarded() {
             real.state = ServerState::Checking;
             real.reason = format!("the way to {} is being looked up", known.address());
         }
@@ -146,7 +171,7 @@ impl Control {
 
     fn count(&self, real: &mut RealServer, protocol: Protocol, id: Option<&ServerId>, measured: &Measured) {
         let Some(id) = id else { return };
-        let measures = measured.get(id).copied().unwrap_or_default();
+        let measures = measured.forwarded.get(id).copied().unwrap_or_default();
         real.connections = measures.connections;
         real.packets = measures.packets;
         real.bytes = measures.bytes;

@@ -73,7 +73,9 @@ fn memory(askers: &[(Asker, Option<TargetId>)], address: IpAddr, memories: &Memo
 impl Control {
     /// Tells the other machines whom to look after. `memories` are from before a restart.
     pub(super) fn watch(&mut self, memories: &Memories, now: Instant) {
-        let addresses: BTreeSet<IpAddr> = self.everybody().map(|(_, known)| known.address()).collect();
+        // Connections of the proxy find their way by the kernel's own means.
+        let forwarded = self.everybody().filter(|(_, known)| known.is_forwarded());
+        let addresses: BTreeSet<IpAddr> = forwarded.map(|(_, known)| known.address()).collect();
         self.neighbours.handle(crate::neighbour::Input::Watch(addresses), now);
         let moved = self.ask(memories, now);
         self.pump(now);

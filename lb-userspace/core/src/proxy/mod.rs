@@ -4,14 +4,15 @@
 //! In: the configuration, what control says of each real server, bytes and `now`. Out: choices, edited heads,
 //! lines of text. Absent: sockets, TLS, threads, clocks; `lb_userspace::proxy` carries those.
 
+pub mod access_log;
 pub mod balance;
 pub mod clients;
-pub mod passive;
-pub mod retry;
+pub mod http;
 mod parsed;
+pub mod passive;
 pub mod proxy_protocol;
 pub mod rdp;
+pub mod retry;
+pub mod steering;
 
 pub use parsed::Parsed;
-pub mod steering;
-pub mod http;

@@ -11,8 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_core::config::diagnostic::{Code, render};
-use lb_core::config::model::{Config, Mode};
-use lb_core::config::{HostAddress, HostFacts, Source, check_against_host, effective, load, parse_local_ports};
+use lb_core::config::model::{Config, Mode, VirtualService};
+use lb_core::config::{
+    HostAddress, HostFacts, Source, check_against_host, effective, load, parse_local_ports, print_duration,
+};
 use lb_core::tables::unsupported;
 
 fn folder() -> PathBuf {
@@ -120,7 +122,7 @@ fn every_code_is_shown_by_a_case() {
 /// The files of `configs/` by path, with their text.
 fn deployments() -> Vec<Source> {
     let files = yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs"));
-    assert!(files.len() >= 4, "only {} files in configs", files.len());
+    assert!(files.len() >= 6, "only {} files in configs", files.len());
     files
         .iter()
         .map(|file| Source { path: file.display().to_string(), text: fs::read_to_string(file).unwrap() })
@@ -173,20 +175,69 @@ fn the_examples_of_the_modes_are_valid_and_run() {
     assert_eq!(modes, [Mode::L4Dr, Mode::L4Nat, Mode::L4Snat]);
 }
 
+/// A service in one line: what a guide says of it.
+fn summary(service: &VirtualService) -> String {
+    let ports: Vec<String> = service.ports.iter().map(ToString::to_string).collect();
+    let persistence = service.persistence.as_ref().map_or("none".to_owned(), |of| print_duration(of.timeout));
+    let check = serde_json::to_value(&service.health_check.probe).unwrap()["type"].as_str().unwrap().to_owned();
+    let port = service.check_port(&service.real_servers[0]).map_or(String::new(), |port| format!(":{port}"));
+    let servers: Vec<String> = service
+        .real_servers
+        .iter()
+        .map(|server| {
+            let port = server.port.map_or(String::new(), |port| format!(":{port}"));
+            format!("{} {}{port}{}", server.name, server.address, if server.tls.is_some() { " tls" } else { "" })
+        })
+        .collect();
+    let (protocol, mode) = (word(&service.protocol), word(&service.mode));
+    format!(
+        "{} {} {protocol} {} {mode} persistence {persistence} check {check}{port} -> {}",
+        service.name,
+        service.address,
+        ports.join(","),
+        servers.join(", ")
+    )
+}
+
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
+}
+
 #[test]
-fn what_is_commented_out_in_configs_is_valid_too() {
-    let mut found = 0;
-    for Source { path, text } in deployments() {
-        let services = right(Source { path: path.clone(), text: text.clone() }).virtual_services.len();
-        let mut blocks = 0;
-        let whole = text.lines().map(|line| {
-            let hidden = line.strip_prefix("#|");
-            blocks += usize::from(hidden.is_some_and(|line| line.starts_with("  - name:")));
-            hidden.unwrap_or(line).to_owned() + "\n"
-        });
-        let whole = Source { path: path.clone(), text: whole.collect() };
-        assert_eq!(right(whole).virtual_services.len(), services + blocks, "{path}");
-        found += blocks;
+fn the_deployments_are_those_of_their_guides() {
+    let mut summaries = Vec::new();
+    for deployment in deployments() {
+        let name = Path::new(&deployment.path).file_stem().unwrap().to_string_lossy().into_owned();
+        summaries.extend(right(deployment).virtual_services.iter().map(|of| format!("{name}: {}", summary(of))));
     }
-    assert_eq!(found, 4, "services are commented out in three deployments");
+    assert_eq!(
+        summaries,
+        [
+            "dynamyx: IIS_VIP 192.168.86.177 tcp 443 l7-tcp persistence 5m check connect:443 -> \
+             IIS1 192.168.86.50, IIS2 192.168.86.51",
+            "dynamyx: DA_VIP 192.168.86.166 tcp 9001 l7-tcp persistence none check connect:9001 -> \
+             DA1 192.168.86.50, DA2 192.168.86.51",
+            "harmonic-vos: Harmonic_Management 192.168.94.100 tcp 8080,8443 l7-tcp persistence 5m check https:8443 -> \
+             HM1 192.168.94.105, HM2 192.168.94.106",
+            "harmonic-vos: Harmonic_Traffic 192.168.94.110 tcp+udp 554,1935,50000-65535 l4-dr persistence 5m check \
+             https:8443 -> HT1 192.168.94.115, HT2 192.168.94.116",
+            "icas-fs: iCAS-FS-S3 192.168.110.65 tcp 80 l7-http persistence none check https:443 -> \
+             iCAS-FS-1 192.168.110.70:443 tls, iCAS-FS-2 192.168.110.71:443 tls",
+            "icas-fs: iCAS-FS-SMB 192.168.110.65 tcp 445 l7-tcp persistence none check connect:445 -> \
+             iCAS-FS-1 192.168.110.70:445, iCAS-FS-2 192.168.110.71:445",
+            "icas-fs: iCAS-FS-NFS 192.168.110.65 tcp 111,2049 l7-tcp persistence none check connect:2049 -> \
+             iCAS-FS-1 192.168.110.70, iCAS-FS-2 192.168.110.71",
+            "insignia: DS_DICOM 172.26.11.70 tcp 104 l4-dr persistence 5m check dicom-echo:104 -> \
+             DS1 172.26.11.100, DS2 172.26.11.103",
+            "insignia: HL7 172.26.11.71 tcp 2575 l7-tcp persistence none check ping -> IMS1 172.26.11.101:2575",
+            "minimal: web 192.168.10.80 tcp 80 l4-dr persistence none check connect:80 -> \
+             web1 192.168.10.81, web2 192.168.10.82",
+            "parallels-ras: RAS-SG-HTTPS 10.20.90.105 tcp 443 l7-tcp persistence 6m check connect:443 -> \
+             RAS_Server1 10.11.20.106:443, RAS_Server2 10.11.20.107:443",
+            "parallels-ras: RAS-Web-HTTP 10.20.90.105 tcp 80 l7-tcp persistence 6m check connect:80 -> \
+             RAS_Server1 10.11.20.106:80, RAS_Server2 10.11.20.107:80",
+            "parallels-ras: RAS-SG-UDP 10.20.90.105 udp 443 l4-snat persistence 6h check ping -> \
+             RAS_Server1 10.11.20.106:443, RAS_Server2 10.11.20.107:443",
+        ]
+    );
 }

@@ -260,7 +260,7 @@ impl Product {
                 reply_bytes: counters.reply_bytes,
                 source_ports: [0; 2],
             };
-            measured.insert(*id, measures);
+            measured.forwarded.insert(*id, measures);
         }
         let services = self.site.control.status(&measured, self.site.now);
         services.into_iter().find(|of| of.name == service).expect("it is configured")

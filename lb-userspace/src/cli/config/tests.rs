@@ -68,7 +68,7 @@ impl Drop for Written {
 fn a_valid_file_is_said_to_be_valid_with_its_size() {
     let ended = lbctl(&["check", &example("insignia")], None);
     assert_eq!((ended.outcome, ended.err.as_str()), (Outcome::Fine, ""));
-    assert!(ended.out.ends_with("is valid: 1 virtual service, 2 real servers\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("is valid: 2 virtual services, 3 real servers\n"), "{}", ended.out);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use lb_core::health::Outcome;
 
 use crate::health::Question;
 use crate::health::tests::{A, Bench, VIP, check, soon};
-use crate::health::tls::tests::File;
+use crate::tls::testing::File;
 
 const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 

@@ -14,7 +14,8 @@ use super::{Bench, Question, dicom, listener, question, refusing_port, soon};
 use crate::health::http::tests::get;
 use crate::health::script;
 use crate::health::script::tests::{children, program, until};
-use crate::health::tls::tests::{healthy, self_signed};
+use crate::health::tls::tests::healthy;
+use crate::tls::testing::self_signed;
 
 const WAVES: u32 = 100;
 const WAVE: u32 = 100;

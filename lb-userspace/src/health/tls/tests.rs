@@ -1,11 +1,10 @@
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use lb_core::config::model::{BodyExpectation, HttpProbe, Probe};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
@@ -13,54 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Trust, name, without_port};
 use crate::health::http::tests::{get, head};
 use crate::health::tests::{Bench, listener};
-
-/// A certificate authority of the test's own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-/// A key and its certificate.
-pub(in crate::health) struct Identity {
-    pub(in crate::health) certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-    pem: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = named(names);
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Identity { pem: certificate.pem(), certificate: certificate.into(), key: der(&key) }
-    }
-}
-
-fn named(names: &[&str]) -> CertificateParams {
-    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names")
-}
-
-fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivatePkcs8KeyDer::from(key.serialize_der()).into()
-}
-
-pub(in crate::health) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
-    let mut params = named(&["localhost"]);
-    change(&mut params);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.self_signed(&key).expect("a certificate");
-    Identity { pem: certificate.pem(), certificate: certificate.into(), key: der(&key) }
-}
+use crate::tls::testing::{Authority, File, Identity, named, self_signed};
 
 fn acceptor(identity: &Identity, versions: &[&'static SupportedProtocolVersion]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -115,27 +67,6 @@ fn https(asked: &Asked<'_>) -> Probe {
         verify: asked.verify,
         server_name: asked.server_name.map(str::to_owned),
         ca_file: asked.ca_file.map(Path::to_owned),
-    }
-}
-
-/// A file in a folder of its own, which goes with the value.
-pub(in crate::health) struct File(PathBuf);
-
-impl File {
-    pub(in crate::health) fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("lb-{}-{name}", std::process::id()));
-        fs::write(&path, text).expect("a file");
-        Self(path)
-    }
-
-    pub(in crate::health) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use tokio::io::ReadBuf;
+use libc::EINVAL;
+use tokio::io::{Interest, ReadBuf};
 
 use super::buffer;
 use super::end::End;
+use super::pace::Pace;
+use super::pipe::Pipe;
 
 /// One direction.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub(super) struct Flow {
     carried: u64,
     /// The sink has taken bytes that it may still hold back (TLS).
     unflushed: bool,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -26,6 +30,8 @@ enum State {
     Reading,
     /// The sink has no room for these now.
     Writing(Bytes),
+    /// The same, in a pipe.
+    Draining(Pipe),
     /// The source has said all; the sink is to hear of it.
     Closing,
     Closed,
@@ -49,7 +55,7 @@ impl Flow {
     /// A direction in which the sink gets `begun` before anything is read.
     pub(super) fn new(begun: Bytes) -> Self {
         let state = if begun.is_empty() { State::Reading } else { State::Writing(begun) };
-        Self { state, carried: 0, unflushed: false }
+        Self { state, carried: 0, unflushed: false, pace: Pace::default() }
     }
 
     pub(super) fn carried(&self) -> u64 {
@@ -67,14 +73,14 @@ impl Flow {
 
     /// Bytes lie here that the sink does not take.
     pub(super) fn is_held_up(&self) -> bool {
-        matches!(self.state, State::Writing(_))
+        matches!(self.state, State::Writing(_) | State::Draining(_))
     }
 
     /// Why the sink failed, the first time it is asked.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         match &mut self.state {
             State::Broken(error) => error.take(),
-            State::Reading | State::Writing(_) | State::Closing | State::Closed => None,
+            State::Reading | State::Writing(_) | State::Draining(_) | State::Closing | State::Closed => None,
         }
     }
 
@@ -90,8 +96,12 @@ impl Flow {
         let mut turn = Turn::default();
         for _ in 0..ROUNDS {
             let step = match mem::replace(&mut self.state, State::Reading) {
+                State::Reading if A::PLAIN && B::PLAIN && self.pace.is_bulk() => {
+                    self.splice(source, sink, &meter, &mut turn, context)
+                }
                 State::Reading => self.copy(source, sink, &meter, &mut turn, context),
                 State::Writing(bytes) => self.write(sink, bytes, &meter, &mut turn, context),
+                State::Draining(pipe) => self.drain(sink, pipe, &meter, &mut turn, context),
                 State::Closing => self.close(sink, last, &mut turn, context),
                 over @ (State::Closed | State::Broken(_)) => {
                     self.state = over;
@@ -126,6 +136,7 @@ impl Flow {
                 Poll::Ready(Ok(())) => {
                     turn.read = true;
                     let bytes = read.filled();
+                    self.pace.copied(bytes.len());
                     let taken = match self.hand_over(sink, bytes, meter, turn, context) {
                         Ok(taken) => taken,
                         Err(error) => return self.break_off(error),
@@ -140,10 +151,7 @@ impl Flow {
                 Poll::Ready(Err(error)) if !A::PLAIN && error.kind() == ErrorKind::UnexpectedEof => {
                     self.state = State::Closing;
                 }
-                Poll::Ready(Err(error)) => {
-                    turn.source_failed = Some(error);
-                    return Poll::Pending;
-                }
+                Poll::Ready(Err(error)) => return fail(turn, error),
             }
             Poll::Ready(())
         })
@@ -167,6 +175,73 @@ impl Flow {
         }
         self.state = State::Writing(bytes);
         Poll::Pending
+    }
+
+    /// One read within the kernel, and the writes that follow.
+    fn splice<A: End, B: End>(
+        &mut self,
+        source: &mut A,
+        sink: &mut B,
+        meter: &impl Fn(u64),
+        turn: &mut Turn,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let socket = source.socket();
+        match socket.poll_read_ready(context) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return fail(turn, error),
+            Poll::Pending => {
+                turn.waits_for_source = true;
+                return Poll::Pending;
+            }
+        }
+        let Some(mut pipe) = Pipe::take() else { return self.copy(source, sink, meter, turn, context) };
+        match socket.try_io(Interest::READABLE, || pipe.fill(socket)) {
+            Ok(0) => self.state = State::Closing,
+            Ok(bytes) => {
+                turn.read = true;
+                self.pace.spliced(bytes);
+                return self.drain(sink, pipe, meter, turn, context);
+            }
+            // The next round finds the socket not ready, and waits.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Some sockets and kernels know no splice.
+            Err(error) if error.raw_os_error() == Some(EINVAL) => self.pace.never_splice(),
+            Err(error) => return fail(turn, error),
+        }
+        pipe.give_back();
+        Poll::Ready(())
+    }
+
+    /// Hands over what lies in the pipe.
+    fn drain<B: End>(
+        &mut self,
+        sink: &mut B,
+        mut pipe: Pipe,
+        meter: &impl Fn(u64),
+        turn: &mut Turn,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let socket = sink.socket();
+        while !pipe.is_empty() {
+            match socket.poll_write_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return self.break_off(error),
+                Poll::Pending => {
+                    turn.waits_for_sink = true;
+                    self.state = State::Draining(pipe);
+                    return Poll::Pending;
+                }
+            }
+            match socket.try_io(Interest::WRITABLE, || pipe.drain(socket)) {
+                Ok(0) => return self.break_off(ErrorKind::WriteZero.into()),
+                Ok(taken) => self.account(taken, meter, turn),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return self.break_off(error),
+            }
+        }
+        pipe.give_back();
+        Poll::Ready(())
     }
 
     /// How many of `bytes` the sink takes now; if not all, it wakes the task when it has room.
@@ -235,6 +310,11 @@ impl Flow {
         self.state = State::Broken(Some(error));
         Poll::Pending
     }
+}
+
+fn fail(turn: &mut Turn, error: io::Error) -> Poll<()> {
+    turn.source_failed = Some(error);
+    Poll::Pending
 }
 
 /// Reads of one direction before others have their turn.

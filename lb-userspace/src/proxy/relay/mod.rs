@@ -11,6 +11,8 @@ mod buffer;
 mod end;
 mod flow;
 mod idle;
+mod pace;
+mod pipe;
 #[cfg(test)]
 mod tests;
 

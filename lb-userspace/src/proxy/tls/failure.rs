@@ -68,8 +68,11 @@ fn of_client(error: &Error) -> String {
 fn incompatible(why: &PeerIncompatible) -> String {
     match why {
         PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::SupportedVersionsExtensionRequired
-        | PeerIncompatible::ServerDoesNotSupportTls12Or13 => {
+        | PeerIncompatible::ServerDoesNotSupportTls12Or13
+        // Older versions do not have it.
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
             "the client knows neither TLS 1.2 nor 1.3: update it; TLS 1.0 and 1.1 cannot be had here".to_owned()
         }
         PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
@@ -84,11 +87,11 @@ fn incompatible(why: &PeerIncompatible) -> String {
                 .to_owned()
         }
         PeerIncompatible::NoKxGroupsInCommon => {
-            "the client has no group in common with this machine, which has X25519, P-256, P-384 and X25519MLKEM768: \
-             update it"
+            "the client has no key exchange in common with this machine, which has ECDHE over X25519, P-256 and P-384, and \
+             X25519MLKEM768: update it"
                 .to_owned()
         }
-        PeerIncompatible::NoSignatureSchemesInCommon | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+        PeerIncompatible::NoSignatureSchemesInCommon => {
             "the client cannot verify the key of the certificate: add one with an RSA key".to_owned()
         }
         other => format!("the client is not compatible: {other:?}"),

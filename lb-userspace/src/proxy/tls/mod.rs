@@ -18,6 +18,9 @@ mod resolver;
 mod source;
 mod tickets;
 
+#[cfg(test)]
+mod tests;
+
 pub use certificates::{Certificates, Renewal};
 pub use failure::{failure, server_failure};
 pub use listener::server_config;

@@ -72,9 +72,13 @@ fn broken(file: &Path, error: &pem::Error) -> String {
     }
 }
 
-/// How everything in DER here begins: a sequence with a length of one to three bytes.
+/// How everything in DER here begins: a sequence, with its length in one byte or in up to three more.
 pub(super) fn looks_like_der(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x30, 0x80..=0x83, ..])
+    match bytes {
+        [0x30, 0x81..=0x83, ..] => true,
+        [0x30, length, rest @ ..] => usize::from(*length) == rest.len(),
+        _ => false,
+    }
 }
 
 pub(super) fn contains(bytes: &[u8], text: &str) -> bool {

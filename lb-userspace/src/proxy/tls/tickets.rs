@@ -111,7 +111,7 @@ impl Tickets {
         Arc::new(Bound { tickets: Arc::clone(self), asked })
     }
 
-    fn seal(&self, session: &[u8], asked: &[u8; 32]) -> Option<Vec<u8>> {
+    pub(super) fn seal(&self, session: &[u8], asked: &[u8; 32]) -> Option<Vec<u8>> {
         let ring = self.ring.load();
         let key = ring.first()?;
         let mut sealed = Zeroizing::new(Vec::with_capacity(session.len() + TAG));
@@ -124,7 +124,7 @@ impl Tickets {
         Some(ticket)
     }
 
-    fn open(&self, ticket: &[u8], asked: &[u8; 32]) -> Option<Vec<u8>> {
+    pub(super) fn open(&self, ticket: &[u8], asked: &[u8; 32]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_at_checked(NAME)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
         let ring = self.ring.load();

@@ -81,9 +81,9 @@ fn pool(scheduler: Scheduler, members: Vec<Member<Arc<Real>>>) -> Balancer<Arc<R
     Balancer::new(scheduler, members.len(), members)
 }
 
-fn chosen(pick: Pick<'_, Arc<Real>>) -> Option<usize> {
+fn chosen(pick: &Pick<'_, Arc<Real>>) -> Option<usize> {
     match pick {
-        Pick::Server { at, .. } => Some(at),
+        Pick::Server { at, .. } => Some(*at),
         Pick::Full | Pick::Nobody => None,
     }
 }
@@ -91,7 +91,7 @@ fn chosen(pick: Pick<'_, Arc<Real>>) -> Option<usize> {
 /// Client `number`, each with an address of its own.
 fn client(balancer: &Balancer<Arc<Real>>, number: u32, tried: &[usize]) -> Option<usize> {
     let hash = client_hash(Ipv4Addr::from_bits(number).into());
-    chosen(balancer.choose(hash, hash, tried, Instant::now()))
+    chosen(&balancer.choose(hash, hash, tried, Instant::now()))
 }
 
 /// How many of the first clients each member gets; nobody holds a connection.

@@ -122,13 +122,13 @@ fn what_is_meant_is_forgotten_and_nothing_else() {
 
 #[test]
 fn the_least_recently_used_of_a_few_makes_room() {
-    for capacity in [1, 2, 7, 8, 9, 100] {
-        let (clients, begin) = (clients(capacity), Instant::now());
-        for number in 0..=capacity as u64 {
-            clients.remember(token(number), 7, begin + second() * number as u32);
+    for capacity in [1, 2, 7, 8, 9, 100_u32] {
+        let (clients, begin) = (clients(capacity as usize), Instant::now());
+        for number in 0..=capacity {
+            clients.remember(token(number.into()), 7, begin + second() * number);
         }
-        assert_eq!((clients.len(), clients.evicted()), (capacity, 1), "capacity {capacity}");
-        assert_eq!(clients.find(token(capacity as u64), begin + TIMEOUT), Some(7), "the one that came last is there");
+        assert_eq!((clients.len(), clients.evicted()), (capacity as usize, 1), "capacity {capacity}");
+        assert_eq!(clients.peek(token(capacity.into()), begin + TIMEOUT), Some(7), "the one that came last is there");
         if capacity < 16 {
             assert_eq!(clients.peek(token(0), begin), None, "all of so few were looked at");
         }
@@ -191,7 +191,7 @@ fn what_comes_from_elsewhere_takes_nothing_away_and_fits() {
     let record = |number, idle_ms| Record { client: token(number), server: 7, age_ms: idle_ms, idle_ms };
     let here = clients(100);
     here.remember(token(1), 8, now);
-    let too_old = TIMEOUT.as_millis() as u64 + 1;
+    let too_old = milliseconds(TIMEOUT) + 1;
     assert_eq!(here.import(vec![record(1, 0), record(2, too_old), record(3, u64::MAX), record(4, 0)], now), 1);
     assert_eq!([1, 2, 3, 4].map(|number| here.peek(token(number), now)), [Some(8), None, None, Some(7)]);
 

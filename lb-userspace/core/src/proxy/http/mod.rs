@@ -45,4 +45,3 @@ pub use examine::{Reason, Refused, examine, examine_answer};
 pub use policy::{Decision, Forward, Policy};
 pub use repeat::{BodyProgress, may_repeat};
 pub use target::{to_http1, to_http2};
-

@@ -58,10 +58,9 @@ fn could_begin(bytes: &[u8], with: &[u8]) -> bool {
 
 fn value(line: &[u8]) -> Option<Cookie> {
     match (line.strip_prefix(USER), line.strip_prefix(CHOSEN)) {
-        (Some([]), _) => None,
+        (Some([]), _) | (None, None) => None,
         (Some(user), _) => Some(Cookie::User(user.to_vec())),
         (None, Some(token)) => chosen(token).map(Cookie::Chosen),
-        (None, None) => None,
     }
 }
 

@@ -71,7 +71,7 @@ fn every_place_of_the_ring_is_the_one_of_the_tables() {
 
     assert_eq!(ring.len(), 1021);
     for (place, number) in ring.iter().enumerate() {
-        let at = chosen(balancer.choose(0, at_place(place, ring.len()), &[], Instant::now())).expect("somebody can");
+        let at = chosen(&balancer.choose(0, at_place(place, ring.len()), &[], Instant::now())).expect("somebody can");
         assert_eq!(wanted.server_numbers[&key(&service.real_servers[at].name)], *number, "place {place}");
     }
 }
@@ -94,7 +94,7 @@ fn source_hash_goes_by_the_client_and_maglev_by_the_flow() {
         for port in 0..1000_u16 {
             let hash = flow_hash((address(9), port).into());
             let (flow, client) = if vary_flow { (hash, 7) } else { (7, hash) };
-            seen[chosen(balancer.choose(flow, client, &[], Instant::now())).expect("somebody can")] += 1;
+            seen[chosen(&balancer.choose(flow, client, &[], Instant::now())).expect("somebody can")] += 1;
         }
         seen.iter().filter(|count| **count > 150).count()
     };

@@ -159,7 +159,7 @@ proptest! {
     ) {
         let balancer = pool(scheduler, numbered(&draws));
         let mut tried = Vec::new();
-        while let Some(at) = chosen(balancer.choose(hash, hash, &tried, Instant::now())) {
+        while let Some(at) = chosen(&balancer.choose(hash, hash, &tried, Instant::now())) {
             prop_assert!(!tried.contains(&at));
             tried.push(at);
         }

@@ -7,11 +7,11 @@ use super::*;
 use crate::config::model::PassiveHealth;
 use crate::proxy::passive::{Change, Passive};
 
-const THREADS: usize = 4;
+const THREADS: u16 = 4;
 
 /// What each thread returns, all let go at the same moment.
-fn at_once<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let barrier = Barrier::new(THREADS);
+fn at_once<T: Send>(work: impl Fn(u16) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(THREADS.into());
     thread::scope(|scope| {
         let (work, barrier) = (&work, &barrier);
         let start = |number| {
@@ -27,15 +27,15 @@ fn at_once<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
 
 #[test]
 fn no_turn_is_given_twice() {
-    let weights = [7_usize, 3, 1, 5];
-    let members = (1..).zip(weights).map(|(number, weight)| Member { weight: weight as u16, ..member(number) });
+    let weights = [7_u16, 3, 1, 5];
+    let members = (1..).zip(weights).map(|(number, weight)| Member { weight, ..member(number) });
     let balancer = pool(WeightedRoundRobin, members.collect());
 
     let shares = at_once(|_| shares(&balancer, 16 * 250));
 
     for (at, weight) in weights.into_iter().enumerate() {
         let turns: usize = shares.iter().map(|of_thread| of_thread[at]).sum();
-        assert_eq!(turns, weight * 250 * THREADS, "member {at}");
+        assert_eq!(turns, usize::from(weight * 250 * THREADS), "member {at}");
     }
 }
 
@@ -52,8 +52,8 @@ fn connections_held_by_threads_differ_by_no_more_than_the_threads() {
 
     let held: Vec<u32> = balancer.members().iter().map(|member| member.server.connections()).collect();
     let (most, least) = (held.iter().max().expect("seven"), held.iter().min().expect("seven"));
-    assert_eq!(held.iter().sum::<u32>(), 2000 * THREADS as u32);
-    assert!(most - least <= THREADS as u32, "{held:?}");
+    assert_eq!(held.iter().sum::<u32>(), 2000 * u32::from(THREADS));
+    assert!(most - least <= THREADS.into(), "{held:?}");
 }
 
 struct Tried {
@@ -95,13 +95,13 @@ fn one_client_of_all_threads_is_the_trial() {
 
             at_once(|thread| {
                 for number in 0..50 {
-                    let hash = flow_hash((address(9), number * 4 + thread as u16).into());
+                    let hash = flow_hash((address(9), number * THREADS + thread).into());
                     let Pick::Server { server, .. } = balancer.choose(hash, hash, &[], now) else { panic!("two can") };
                     server.given.fetch_add(1, Relaxed);
                 }
             });
         }
         let given = [0, 1].map(|at: usize| balancer.members()[at].server.given.load(Relaxed));
-        assert_eq!(given, [20, 20 * (50 * THREADS as u32 - 1)], "{scheduler:?}");
+        assert_eq!(given, [20, 20 * (50 * u32::from(THREADS) - 1)], "{scheduler:?}");
     }
 }

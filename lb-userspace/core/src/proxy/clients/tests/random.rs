@@ -107,7 +107,7 @@ proptest! {
         capacity in 1..30_usize, calls in prop::collection::vec(call(), 1..200),
     ) {
         let clients = clients(capacity);
-        let (mut now, mut made, mut gone) = (Instant::now(), 0, 0);
+        let (mut now, mut made, mut gone) = (Instant::now(), 0_u64, 0);
         // Who was remembered last: a record may be missing, but it never names another real server.
         let mut last = BTreeMap::new();
         for call in calls {
@@ -129,7 +129,7 @@ proptest! {
                     prop_assert!(clients.len() <= capacity);
                     prop_assert_eq!(clients.peek(token(client), now), Some(server));
                     prop_assert!(!known || clients.evicted() == evicted, "who is known needs no room");
-                    made += clients.len() + (clients.evicted() - evicted) as usize - before;
+                    made += (clients.len() - before) as u64 + (clients.evicted() - evicted);
                     last.insert(client, server);
                 }
                 Call::ForgetServer(server) => gone += clients.forget_server(server),
@@ -140,7 +140,7 @@ proptest! {
                 }
                 Call::Wait(seconds) => now += Duration::from_secs(seconds.into()),
             }
-            prop_assert_eq!(clients.len() + gone + clients.evicted() as usize, made);
+            prop_assert_eq!((clients.len() + gone) as u64 + clients.evicted(), made);
         }
     }
 }

@@ -11,12 +11,12 @@ fn threads_that_meet_at_the_same_clients_lose_and_mix_up_nothing() {
     // Each client only ever has one real server, so whatever is found must be that one.
     let server = |client: u64| (client % 5) as u32;
     thread::scope(|scope| {
-        for thread in 0..4_u64 {
+        for thread in 0..4_u32 {
             let clients = &clients;
             scope.spawn(move || {
                 for step in 0..20_000_u64 {
                     let now = begin + Duration::from_millis(step);
-                    let client = (step * 7 + thread * 13) % 10_000;
+                    let client = (step * 7 + u64::from(thread) * 13) % 10_000;
                     match step % 8 {
                         0..4 => clients.remember(token(client), server(client), now),
                         4 => drop(clients.touch(token(client), server(client), now)),
@@ -25,8 +25,8 @@ fn threads_that_meet_at_the_same_clients_lose_and_mix_up_nothing() {
                             assert!(found.is_none_or(|found| found == server(client)), "client {client}");
                         }
                     }
-                    if step % 5000 == thread {
-                        clients.forget_server(thread as u32);
+                    if step % 5000 == u64::from(thread) {
+                        clients.forget_server(thread);
                         assert!(clients.sweep(now).values().sum::<usize>() <= 4096);
                     }
                 }
@@ -50,11 +50,11 @@ fn new_clients_of_several_threads_are_all_there() {
     let clients = clients(100_000);
     let now = Instant::now();
     thread::scope(|scope| {
-        for thread in 0..4_u64 {
+        for thread in 0..4_u32 {
             let clients = &clients;
             scope.spawn(move || {
                 for number in 0..5000 {
-                    clients.remember(token(number * 4 + thread), thread as u32, now);
+                    clients.remember(token(number * 4 + u64::from(thread)), thread, now);
                 }
             });
         }

@@ -1,0 +1,89 @@
+//! The daemon's side of the proxy: what it is told, and what it tells.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Result, anyhow};
+use lb_core::view::{EventKind, Severity};
+
+use super::{Daemon, Options};
+use crate::proxy::Prepared;
+use crate::proxy::tls::Renewal;
+
+/// Between two looks at the files of certificates.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a stop waits for requests under way.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What is known of the files of certificates.
+pub(super) struct Certificates {
+    next: Instant,
+    /// What is wrong with them, or soon will be.
+    pub(super) problems: Vec<String>,
+}
+
+impl Certificates {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { next: now, problems: Vec::new() }
+    }
+}
+
+impl Daemon {
+    /// The states of real servers, whenever one of them may have changed.
+    pub(super) fn tell_proxy(&mut self) {
+        if self.control.wants_plan() {
+            self.proxy.tell(self.control.proxied());
+        }
+    }
+
+    /// Puts in force what was prepared for the configuration that is in force now.
+    pub(super) fn commit_proxy(&mut self, prepared: Prepared, now: Instant) -> Result<()> {
+        self.proxy.tell(self.control.proxied());
+        let drain_timeout = self.control.config().node.proxy.drain_timeout;
+        self.proxy.commit(prepared, drain_timeout, now).map_err(|problem| anyhow!(problem))
+    }
+
+    /// Looks after the files of certificates: one that was renewed is shown from the next handshake on.
+    pub(super) fn watch_certificates(&mut self, now: Instant) {
+        if now < self.certificates.next {
+            return;
+        }
+        self.certificates.next = now + LOOK_AGAIN;
+        let Some(certificates) = self.proxy.certificates() else { return };
+        let Renewal { taken, refused } = certificates.renew();
+        let warnings = certificates.warnings(SystemTime::now());
+        if !taken.is_empty() {
+            let sentence = format!("shown anew, because its files have changed: {}", taken.join(", "));
+            self.told(EventKind::Configuration, Severity::Info, None, sentence);
+        }
+        let problems: Vec<String> = refused.into_iter().chain(warnings).collect();
+        let before = std::mem::replace(&mut self.certificates.problems, problems.clone());
+        for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
+            self.told(EventKind::Configuration, Severity::Warning, None, problem);
+        }
+    }
+
+    /// Answers what is under way, for a short while: who stops lbd does not wait for idle connections.
+    pub(super) async fn leave_proxy(&mut self) {
+        self.proxy.leave();
+        let until = Instant::now() + FAREWELL;
+        while self.proxy.clients() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Once a second, with the sweep: what the proxy has counted, and what has had its time.
+    pub(super) fn count_proxied(&mut self) {
+        let now = Instant::now();
+        self.proxy.tidy(now);
+        self.control.counted_proxied(&self.proxy.counted(), self.sweep_begun, now);
+    }
+}
+
+impl Options {
+    /// Where relative paths of the configuration begin.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.config.parent().map_or_else(|| PathBuf::from("."), PathBuf::from)
+    }
+}

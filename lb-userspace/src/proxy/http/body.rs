@@ -1,0 +1,265 @@
+//! Bodies on their way: from a client to a real server, and back.
+//!
+//! In: what hyper reads on one side. Out: what it writes on the other, never more than a few frames ahead. Absent:
+//! heads.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::exchange::Exchange;
+use super::pace::Pace;
+use super::timer::Timer;
+use super::upstream::Way;
+use crate::proxy::failure::Failure;
+
+/// How long a client's body is held back when the real server says nothing to `Expect: 100-continue` (RFC 9110
+/// section 10.1.1: a client must not wait for ever, and so neither must this).
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// How far a request's body has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    done: Cell<bool>,
+    /// The client was to send, and has not, since then.
+    waiting: Cell<Option<Instant>>,
+    /// When a frame went on last.
+    moved: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    /// Since when the client has been waited for; `None`: it is not.
+    pub(super) fn waits_for_client(&self) -> Option<Instant> {
+        if self.done.get() { None } else { self.waiting.get() }
+    }
+
+    /// Whether all of it went on.
+    pub(super) fn is_done(&self) -> bool {
+        self.done.get()
+    }
+
+    /// When a frame went on last.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+}
+
+/// Opens when the real server says that it wants the body.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Gate {
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// The body of a request to a real server.
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    progress: Rc<Progress>,
+    gate: Option<(Arc<Gate>, Timer, Instant)>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub(super) fn empty(progress: Rc<Progress>) -> Self {
+        progress.done.set(true);
+        Self { incoming: None, progress, gate: None }
+    }
+
+    /// The client's; held back until the gate opens, if there is one.
+    pub(super) fn of_client(incoming: Incoming, progress: Rc<Progress>, gate: Option<Arc<Gate>>) -> Self {
+        let gate = gate.map(|gate| (gate, Timer::default(), Instant::now() + CONTINUE));
+        Self { incoming: Some(incoming), progress, gate }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming, progress, gate: held } = &mut *self;
+        if let Some((gate, timer, until)) = held {
+            gate.waker.register(cx.waker());
+            if !gate.open.load(Ordering::Acquire) && !timer.is_over(*until, cx) {
+                return Poll::Pending;
+            }
+            *held = None;
+        }
+        let Some(incoming) = incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        match &polled {
+            Poll::Pending if progress.waiting.get().is_none() => progress.waiting.set(Some(Instant::now())),
+            Poll::Pending => {}
+            Poll::Ready(frame) => {
+                progress.waiting.set(None);
+                progress.moved.set(Some(Instant::now()));
+                // A body of known length is not asked for its end.
+                progress.done.set(frame.is_none() || incoming.is_end_stream());
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The body of an answer to a client. What is counted of the request is closed when it is dropped.
+pub(super) enum Outgoing {
+    /// The balancer's own.
+    Fixed {
+        /// What is not sent yet.
+        data: Option<Bytes>,
+        /// Ends with it.
+        exchange: Box<Exchange>,
+    },
+    /// A real server's.
+    Server(Box<ServerBody>),
+    /// None: what follows is another protocol.
+    Tunnel,
+}
+
+/// The body of a real server's answer.
+pub(super) struct ServerBody {
+    incoming: Incoming,
+    /// The connection that it comes over; `None` once it is complete.
+    way: Option<Way>,
+    pace: Pace,
+    exchange: Box<Exchange>,
+}
+
+/// A body that ended too early: the client must see that it did.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer of the real server broke off: {}", .0.word())]
+pub(super) struct BrokenOff(Failure);
+
+impl From<Infallible> for BrokenOff {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl ServerBody {
+    pub(super) fn new(incoming: Incoming, way: Way, pace: Pace, exchange: Box<Exchange>) -> Box<Self> {
+        let mut body = Box::new(Self { incoming, way: Some(way), pace, exchange });
+        if body.incoming.is_end_stream() {
+            body.complete();
+        }
+        body
+    }
+
+    /// The connection may carry the next request.
+    fn complete(&mut self) {
+        self.exchange.completed();
+        if let Some(Way::Alone(mut upstream)) = self.way.take()
+            && self.pace.is_request_sent()
+        {
+            upstream.timer = std::mem::take(&mut self.pace.timer);
+            self.exchange.idle().give_back(*upstream);
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> BrokenOff {
+        self.way = None;
+        self.exchange.failed(failure);
+        BrokenOff(failure)
+    }
+}
+
+impl Body for ServerBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = &mut *self;
+        if let Some(Way::Alone(upstream)) = &mut this.way {
+            // What it has read before it was closed is still there.
+            upstream.drive(cx);
+        }
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.pace.moved();
+                this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+                if this.way.is_some() && this.incoming.is_end_stream() {
+                    this.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.fail(Failure::ServerFailed)))),
+            Poll::Ready(None) => {
+                if this.way.is_some() {
+                    this.complete();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => match this.pace.poll(cx) {
+                Some(failure) => Poll::Ready(Some(Err(this.fail(failure)))),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut *self {
+            Self::Fixed { data, exchange } => {
+                let frame = data.take();
+                if let Some(bytes) = &frame {
+                    exchange.sent(bytes.len());
+                }
+                Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Server(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Tunnel => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Fixed { data, .. } => data.as_ref().is_none_or(Bytes::is_empty),
+            Self::Server(body) => body.is_end_stream(),
+            Self::Tunnel => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Fixed { data, .. } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Server(body) => body.size_hint(),
+            Self::Tunnel => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Connections of an `l7-http` service: HTTP/1.1 or HTTP/2, their requests, what becomes of each.
+//!
+//! In: a client's connection. Out: answers of real servers, or the balancer's own. Absent: which real server, which
+//! rules.
+//!
+//! A connection is one task: hyper's connection, watched by [`watch`]. A request is a future within it ([`request`]),
+//! and the connection to its real server is driven there too ([`upstream`]).
+
+mod body;
+mod exchange;
+mod executor;
+mod pace;
+mod request;
+mod stream;
+mod timer;
+mod upgrade;
+mod upstream;
+mod watch;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioTimer;
+use lb_core::proxy::Parsed;
+use lb_core::proxy::http::ClientFacts;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::connection::{Ends, peek};
+use super::failure::Failure;
+use super::relay::End;
+use super::service::Service;
+use super::worker::Local;
+use body::Outgoing;
+use request::handle;
+use timer::Timer;
+use upgrade::Tunnel;
+pub(super) use upstream::Idle;
+use watch::{Expired, Watch, Watched};
+
+/// How a connection of HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests that one connection of HTTP/2 may have under way.
+const MAX_STREAMS: u32 = 128;
+
+/// Streams that a client may reset before they are answered, and answers to its mistakes, until its connection is
+/// closed: what a rapid reset (CVE-2023-44487) costs is bounded by it.
+const MAX_RESETS: usize = 64;
+
+/// Fields of one header.
+const MAX_FIELDS: usize = 128;
+
+/// hyper's smallest buffer.
+const LEAST_BUFFER: usize = 8192;
+
+/// What the requests of one connection share.
+pub(super) struct Connection {
+    pub(super) local: Rc<Local>,
+    pub(super) service: Arc<Service>,
+    pub(super) ends: Ends,
+    pub(super) facts: ClientFacts,
+    watch: Rc<Watch>,
+    pub(super) is_h2: bool,
+    /// The real server has agreed to an upgrade: what follows is carried to it.
+    tunnel: RefCell<Option<Tunnel>>,
+}
+
+impl Connection {
+    /// What follows the answer is carried through this.
+    fn upgraded(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+}
+
+/// Serves a connection until it ends. `alpn`: over TLS, whether HTTP/2 was agreed on.
+pub(super) async fn serve<S: End + 'static>(
+    local: Rc<Local>,
+    service: &Arc<Service>,
+    stream: S,
+    ends: Ends,
+    alpn: Option<bool>,
+) {
+    let running = service.running();
+    let Some(policy) = &running.policy else { return };
+    let (timeouts, http) = (running.config.proxy.timeouts, running.config.http.clone().unwrap_or_default());
+    let speaks_h2 = match alpn {
+        Some(h2) => h2,
+        // Without TLS nothing is agreed on: who knows that HTTP/2 is spoken here begins with its preface. Nothing is
+        // made ready for a client before it has sent anything.
+        None if http.http2 => {
+            match tokio::time::timeout(timeouts.request, begins_with_preface(stream.socket())).await {
+                Ok(Ok(h2)) => h2,
+                Ok(Err(_)) => return,
+                Err(_) => return service.counters.failures.count(Failure::RequestTimeout),
+            }
+        }
+        None => false,
+    };
+    let watch = Watch::new(speaks_h2);
+    let facts = policy.client(ends.client, ends.vip, alpn.is_some());
+    let connection = Rc::new(Connection {
+        local,
+        service: Arc::clone(service),
+        ends,
+        facts,
+        watch: Rc::clone(&watch),
+        is_h2: speaks_h2,
+        tunnel: RefCell::new(None),
+    });
+    drop(running);
+    let requests = Rc::clone(&connection);
+    let answers = service_fn(move |request| handle(Rc::clone(&requests), request));
+    let io = Watched::new(stream, watch);
+    let max_header = usize::try_from(http.max_header_bytes).unwrap_or(usize::MAX);
+    if speaks_h2 {
+        let mut builder = http2::Builder::new(executor::Local);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(http.max_header_bytes)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .max_send_buf_size(64 << 10);
+        let mut serving = Box::new(builder.serve_connection(io, answers));
+        let driven = drive(&connection, &mut *serving).await;
+        end(&connection, driven, None::<TcpStream>).await;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(max_header.max(LEAST_BUFFER)).max_headers(MAX_FIELDS).pipeline_flush(true);
+        let mut serving = Box::new(builder.serve_connection(io, answers));
+        let driven = drive(&connection, &mut *serving).await;
+        let tunnel = connection.tunnel.take();
+        match tunnel {
+            Some(tunnel) if matches!(driven, Driven::Done) => {
+                let parts = serving.into_parts();
+                tunnel.carry(parts.io.into_inner(), parts.read_buf).await;
+            }
+            _ if matches!(driven, Driven::Expired(Expired::Head)) => {
+                let stream = serving.into_parts().io.into_inner();
+                end(&connection, driven, Some(stream)).await;
+            }
+            _ => end(&connection, driven, None::<TcpStream>).await,
+        }
+    }
+}
+
+async fn begins_with_preface(socket: &TcpStream) -> io::Result<bool> {
+    let looked = peek(socket, PREFACE.len(), |bytes| {
+        let known = bytes.len().min(PREFACE.len());
+        Ok(match PREFACE.starts_with(&bytes[..known]) {
+            true if known < PREFACE.len() => Parsed::More,
+            is_h2 => Parsed::Done { value: is_h2, length: 0 },
+        })
+    });
+    looked.await.map(|(is_h2, _)| is_h2)
+}
+
+/// A connection of hyper, of either version.
+trait Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
+    /// What is under way is finished, and nothing new begins.
+    fn finish(&mut self);
+}
+
+/// How a connection ended.
+enum Driven {
+    Done,
+    Broken(hyper::Error),
+    Expired(Expired),
+    /// It was cut, because its service was removed.
+    Cut,
+}
+
+/// Drives a connection until it ends, its time is up, or its service goes.
+async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
+    let service = &connection.service;
+    let mut finish = Box::pin(service.finish.after(0));
+    let mut cut = Box::pin(service.cut.after(0));
+    let mut timer = Timer::default();
+    let (mut registered, mut finishing) = (false, false);
+    poll_fn(move |cx| {
+        // Waiting for both is registered once; afterwards their numbers tell.
+        if !registered || service.finish.number() > 0 {
+            registered = true;
+            if cut.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Driven::Cut);
+            }
+            if !finishing && finish.as_mut().poll(cx).is_ready() {
+                finishing = true;
+                driver.finish();
+            }
+        }
+        if let Poll::Ready(result) = driver.poll(cx) {
+            return Poll::Ready(result.map_or_else(Driven::Broken, |()| Driven::Done));
+        }
+        let running = service.glance();
+        match connection.watch.deadline(&running.config.proxy.timeouts) {
+            Some((deadline, what)) if timer.is_over(deadline, cx) => match what {
+                // HTTP/2 says good-bye; HTTP/1.1 just closes, both by finishing.
+                Expired::Idle if !finishing => {
+                    finishing = true;
+                    driver.finish();
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                what => Poll::Ready(Driven::Expired(what)),
+            },
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Counts how a connection ended; one whose request did not arrive in time is told so.
+async fn end<S: End>(connection: &Connection, driven: Driven, stream: Option<S>) {
+    let failures = &connection.service.counters.failures;
+    match driven {
+        Driven::Done | Driven::Expired(Expired::Idle) => {}
+        Driven::Broken(error) if error.is_parse_too_large() => failures.count(Failure::HeaderTooLarge),
+        Driven::Broken(error) if error.is_parse() => failures.count(Failure::BadRequest),
+        // A request that broke off was counted by itself, and a client may go between two.
+        Driven::Broken(_) => {}
+        Driven::Expired(Expired::Unread) => failures.count(Failure::ClientTimeout),
+        Driven::Cut => failures.count(Failure::DrainTimeout),
+        Driven::Expired(Expired::Head) => {
+            failures.count(Failure::RequestTimeout);
+            let Some(mut stream) = stream else { return };
+            let answer = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            // Who does not even read this is left alone soon.
+            let told = async { drop((stream.write_all(answer).await, stream.shutdown().await)) };
+            let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+        }
+    }
+}
+
+impl<S, H> Driver for http1::Connection<Watched<S>, H>
+where
+    S: End + 'static,
+    H: HttpService<Incoming, ResBody = Outgoing, Future: Unpin> + Unpin,
+    H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.poll_without_shutdown(cx)
+    }
+
+    fn finish(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+impl<S, H> Driver for http2::Connection<Watched<S>, H, executor::Local>
+where
+    S: End + 'static,
+    H: HttpService<Incoming, ResBody = Outgoing, Future: 'static>,
+    H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Future::poll(Pin::new(self), cx)
+    }
+
+    fn finish(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}

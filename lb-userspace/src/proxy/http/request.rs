@@ -1,0 +1,358 @@
+//! One request: judged, sent to a real server, tried again where that is safe, answered.
+//!
+//! In: a request. Out: an answer, always. Absent: rules and fields, which are `lb_core::proxy::http`'s.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Instant;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::header::{ALLOW, CONNECTION, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version};
+use lb_core::proxy::http::{
+    Answer, BodyProgress, Decision, Forward, Origin, Policy, examine, examine_answer, may_repeat, to_http1, to_http2,
+};
+
+use super::Connection;
+use super::body::{Gate, Outgoing, Progress, RequestBody, ServerBody};
+use super::exchange::Exchange;
+use super::pace::Pace;
+use super::upgrade::Tunnel;
+use super::upstream::{Way, send_shared};
+use crate::proxy::choose::{Asker, choose};
+use crate::proxy::failure::Failure;
+use crate::proxy::open::tell;
+use crate::proxy::service::{Entry, Running};
+
+/// A connection that its server had closed is replaced so many times at most.
+const STALE: usize = 3;
+
+/// Answers one request. Boxed: between two requests a connection has no room for one.
+pub(super) fn handle(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>> {
+    Box::pin(async move { Ok(answer(connection, request).await) })
+}
+
+async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Outgoing> {
+    let running = connection.service.running();
+    let (mut head, incoming) = request.into_parts();
+    let is_head = head.method == hyper::Method::HEAD;
+    let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    let Some(policy) = &running.policy else { return own(exchange, None) };
+    let mut response = match judge(policy, &mut head, &connection) {
+        Err(answer) => own(exchange, Some(answer)),
+        Ok(forward) => {
+            let letter = Letter::new(head, incoming);
+            let mut exchange = exchange;
+            exchange.pool.clone_from(&forward.pool);
+            exchange.rule.clone_from(&forward.rule);
+            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
+        }
+    };
+    if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
+        *data = None;
+    }
+    response
+}
+
+/// What becomes of a request, before anybody is asked.
+fn judge(policy: &Policy, head: &mut Parts, connection: &Connection) -> Result<Forward, Answer> {
+    examine(head).map_err(|refused| policy.refuse(refused.reason))?;
+    match policy.request(head, &connection.facts) {
+        Decision::Forward(forward) => Ok(forward),
+        Decision::Answer(answer) => Err(answer),
+    }
+}
+
+/// The balancer's own answer.
+fn own(mut exchange: Box<Exchange>, answer: Option<Answer>) -> Response<Outgoing> {
+    let Some(Answer { status, headers, body, origin }) = answer else {
+        exchange.failed(Failure::NoServer);
+        return respond(exchange, StatusCode::SERVICE_UNAVAILABLE, bytes::Bytes::new());
+    };
+    let mut close = false;
+    match origin {
+        Origin::Refused(_) => {
+            exchange.failed(Failure::BadRequest);
+            // What follows may be the rest of something that was meant otherwise.
+            close = true;
+        }
+        Origin::Rule(_) if status.is_client_error() => exchange.failed(Failure::Denied),
+        _ => {}
+    }
+    let is_h1 = !exchange.connection.is_h2;
+    let mut response = respond(exchange, status, body);
+    *response.headers_mut() = headers;
+    if close && is_h1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .entry(ALLOW)
+            .or_insert(HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
+    }
+    response
+}
+
+fn respond(mut exchange: Box<Exchange>, status: StatusCode, body: bytes::Bytes) -> Response<Outgoing> {
+    exchange.answers(status);
+    exchange.completed();
+    let mut response = Response::new(Outgoing::Fixed { data: Some(body).filter(|body| !body.is_empty()), exchange });
+    *response.status_mut() = status;
+    response
+}
+
+/// Which status tells a client of a failure.
+fn status(failure: Failure) -> StatusCode {
+    match failure {
+        Failure::ServerTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Failure::ClientTimeout | Failure::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Failure::NoServer | Failure::QueueFull | Failure::QueueTimeout | Failure::SourcePortsExhausted => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// A request as long as it may have to be sent again.
+struct Letter {
+    head: Option<Parts>,
+    body: Option<RequestBody>,
+    progress: Rc<Progress>,
+    gate: Option<Arc<Gate>>,
+    is_empty: bool,
+    method: hyper::Method,
+}
+
+impl Letter {
+    fn new(head: Parts, incoming: Incoming) -> Self {
+        let gate = head.headers.contains_key(EXPECT).then(Arc::<Gate>::default);
+        let progress = Rc::new(Progress::default());
+        let (is_empty, method) = (incoming.is_end_stream(), head.method.clone());
+        let body = match is_empty {
+            true => RequestBody::empty(Rc::clone(&progress)),
+            false => RequestBody::of_client(incoming, Rc::clone(&progress), gate.clone()),
+        };
+        Self { head: Some(head), body: Some(body), progress, gate, is_empty, method }
+    }
+
+    /// Whether it may go to another real server although one may have got it.
+    fn is_repeatable(&self) -> bool {
+        self.is_empty && may_repeat(&self.method, BodyProgress::Empty)
+    }
+
+    /// The request; a copy stays where it may be needed. `None`: it was sent, and there is none.
+    fn take(&mut self, copy: bool) -> Option<Request<RequestBody>> {
+        let head = if copy { self.head.clone() } else { self.head.take() }?;
+        let body = match self.body.take() {
+            Some(body) => body,
+            None if self.is_empty => RequestBody::empty(Rc::clone(&self.progress)),
+            None => return None,
+        };
+        Some(Request::from_parts(head, body))
+    }
+
+    /// It came back unsent.
+    fn returned(&mut self, request: Request<RequestBody>) {
+        let (head, body) = request.into_parts();
+        self.body = Some(body);
+        self.head.get_or_insert(head);
+    }
+}
+
+struct Sending {
+    exchange: Box<Exchange>,
+    forward: Forward,
+    running: Arc<Running>,
+}
+
+/// What came of one attempt.
+enum Attempted {
+    Answered(Response<Incoming>, Way, Pace),
+    /// None of it was sent.
+    Unsent(Failure),
+    /// The real server may have got it.
+    Lost(Failure),
+}
+
+impl Sending {
+    async fn run(mut self, policy: &Policy, mut letter: Letter) -> Response<Outgoing> {
+        let connection = Rc::clone(&self.exchange.connection);
+        let running = Arc::clone(&self.running);
+        let service = &connection.service;
+        let limit = running.config.http.as_ref().map_or(0, |http| usize::from(http.retries));
+        service.budget.request(Instant::now());
+        let pool = running.pool(self.forward.pool.as_deref());
+        let passive = running.config.proxy.passive_health.is_some();
+        let mut tried: Vec<usize> = Vec::new();
+        loop {
+            let asker = Asker { client: connection.ends.client, cookie: self.forward.cookie.as_deref(), rdp: None };
+            let chosen = match choose(service, &running, pool, &asker, &tried).await {
+                Ok(chosen) => chosen,
+                Err(failure) => return self.fail(policy, failure),
+            };
+            let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
+            self.exchange.chosen = Some(chosen);
+            if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
+                && let Some(answer) = policy.server_redirect(url, head)
+            {
+                return own(self.exchange, Some(answer));
+            }
+            let again = tried.len() < limit && letter.is_repeatable();
+            let failure = match self.attempt(policy, &entry, &mut letter, again).await {
+                Attempted::Answered(response, way, pace) => {
+                    if passive {
+                        tell(&entry, entry.live.answered(response.status().as_u16(), Instant::now()));
+                    }
+                    return self.forwarded(policy, response, way, pace);
+                }
+                Attempted::Unsent(failure) if tried.len() < limit => failure,
+                Attempted::Lost(failure) if again && failure != Failure::ClientTimeout => failure,
+                Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure),
+            };
+            if !service.budget.may_retry(Instant::now()) {
+                return self.fail(policy, failure);
+            }
+            service.counters.retries.fetch_add(1, Ordering::Relaxed);
+            self.exchange.retries += 1;
+            self.exchange.chosen = None;
+            tried.push(at);
+        }
+    }
+
+    /// Connects, sends, and waits for the head of the answer. `copy`: it may be sent again.
+    async fn attempt(&mut self, policy: &Policy, entry: &Arc<Entry>, letter: &mut Letter, copy: bool) -> Attempted {
+        let connection = Rc::clone(&self.exchange.connection);
+        let running = Arc::clone(&self.running);
+        let timeouts = &running.config.proxy.timeouts;
+        let fresh = !letter.is_repeatable();
+        for _ in 0..STALE {
+            let connecting = Instant::now();
+            let idle = &connection.local.idle;
+            let connected = idle.connect(entry, &running, connection.ends, fresh, self.forward.upgrade).await;
+            self.exchange.connecting += connecting.elapsed();
+            let mut way = match connected {
+                Ok(way) => way,
+                Err(failure) => return Attempted::Unsent(failure),
+            };
+            let Some(request) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
+            let (mut head, body) = request.into_parts();
+            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
+            let (timer, cut_number) = match &mut way {
+                Way::Alone(upstream) => {
+                    to_http1(&mut head);
+                    (std::mem::take(&mut upstream.timer), upstream.cut_number)
+                }
+                Way::Shared { cut_number, .. } => {
+                    if to_http2(&mut head, entry.tls.is_some()).is_err() {
+                        return Attempted::Lost(Failure::BadRequest);
+                    }
+                    (super::timer::Timer::default(), *cut_number)
+                }
+            };
+            let request = expecting(Request::from_parts(head, body), letter.gate.as_ref());
+            let limits = (timeouts.client, timeouts.server);
+            let mut pace = Pace::new(Rc::clone(&letter.progress), limits, timer, &entry.live, cut_number);
+            let (sent, is_reused) = match &mut way {
+                Way::Alone(upstream) => {
+                    let is_reused = upstream.is_reused;
+                    (wait(upstream.send(request), &mut pace).await, is_reused)
+                }
+                Way::Shared { sender, .. } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
+            };
+            match sent {
+                Ok(response) => return Attempted::Answered(response, way, pace),
+                Err(Unanswered::Late(failure)) => return Attempted::Lost(failure),
+                Err(Unanswered::Failed(mut error)) => match error.take_message() {
+                    // Its server had closed it while it waited: that says nothing of the server.
+                    Some(back) if is_reused => letter.returned(back),
+                    Some(back) => {
+                        letter.returned(back);
+                        return Attempted::Unsent(Failure::ServerFailed);
+                    }
+                    // As above, but found out too late. What may be sent twice is.
+                    None if is_reused && copy => {}
+                    None => return Attempted::Lost(Failure::ServerFailed),
+                },
+            }
+        }
+        Attempted::Unsent(Failure::ServerFailed)
+    }
+
+    fn forwarded(self, policy: &Policy, response: Response<Incoming>, way: Way, pace: Pace) -> Response<Outgoing> {
+        let Self { mut exchange, forward, .. } = self;
+        let (mut head, incoming) = response.into_parts();
+        let connection = Rc::clone(&exchange.connection);
+        if examine_answer(&head, forward.upgrade).is_err() {
+            exchange.failed(Failure::ServerFailed);
+            return own(exchange, Some(policy.error(StatusCode::BAD_GATEWAY)));
+        }
+        exchange.answers(head.status);
+        let chosen = exchange.chosen.as_ref();
+        let cookie = chosen.filter(|chosen| chosen.is_new).and_then(|chosen| chosen.entry.set_cookie.as_ref());
+        let cookie = cookie.map(|[plain, secure]| if connection.facts.tls { secure } else { plain });
+        let name = chosen.map(|chosen| chosen.entry.config.name.as_str());
+        policy.response(&mut head, &forward, &connection.facts, name, cookie);
+        head.version = Version::HTTP_11;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Way::Alone(upstream) = way
+        {
+            connection.upgraded(Tunnel::new(exchange, *upstream));
+            return Response::from_parts(head, Outgoing::Tunnel);
+        }
+        Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))
+    }
+
+    fn fail(self, policy: &Policy, failure: Failure) -> Response<Outgoing> {
+        let mut exchange = self.exchange;
+        exchange.failed(failure);
+        // Nobody can be asked: the service may have something to say for that.
+        let fallback = if failure == Failure::NoServer { policy.fallback() } else { None };
+        own(exchange, Some(fallback.unwrap_or_else(|| policy.error(status(failure)))))
+    }
+}
+
+fn expecting(mut request: Request<RequestBody>, gate: Option<&Arc<Gate>>) -> Request<RequestBody> {
+    if let Some(gate) = gate {
+        let gate = Arc::clone(gate);
+        hyper::ext::on_informational(&mut request, move |informational| {
+            if informational.status() == StatusCode::CONTINUE {
+                gate.open();
+            }
+        });
+    }
+    request
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    Failed(TrySendError<Request<RequestBody>>),
+    /// Somebody was silent for too long, or the real server is cut.
+    Late(Failure),
+}
+
+/// Waits for an answer as long as something moves.
+async fn wait(
+    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+    pace: &mut Pace,
+) -> Result<Response<Incoming>, Unanswered> {
+    tokio::pin!(answer);
+    poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(answered) => Poll::Ready(answered.map_err(Unanswered::Failed)),
+        Poll::Pending => match pace.poll(cx) {
+            Some(failure) => Poll::Ready(Err(Unanswered::Late(failure))),
+            None => Poll::Pending,
+        },
+    })
+    .await
+}

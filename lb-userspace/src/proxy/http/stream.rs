@@ -1,0 +1,99 @@
+//! The stream to a real server, in the clear or encrypted, whose bytes are counted.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::open::Opened;
+use crate::proxy::real_server::RealServer;
+use crate::proxy::relay::Meter as _;
+
+/// A connection to a real server.
+pub(super) struct ServerStream {
+    stream: Opened,
+    live: Arc<RealServer>,
+}
+
+impl ServerStream {
+    pub(super) fn new(stream: Opened, live: Arc<RealServer>) -> Self {
+        Self { stream, live }
+    }
+
+    /// The connection itself, and whose it is.
+    pub(super) fn into_parts(self) -> (Opened, Arc<RealServer>) {
+        (self.stream, self.live)
+    }
+
+    /// What was agreed on in the TLS handshake.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Opened::Plain(_) => None,
+            Opened::Encrypted(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.live.to_server(*bytes as u64);
+        }
+        written
+    }
+}
+
+impl AsyncRead for ServerStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(match &mut self.stream {
+            Opened::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Opened::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
+        })?;
+        self.live.to_client((buf.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ServerStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match &mut self.stream {
+            Opened::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Opened::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.stream {
+            Opened::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Opened::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Opened::Plain(stream) => stream.is_write_vectored(),
+            Opened::Encrypted(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Opened::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Opened::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Opened::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Opened::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Connections to real servers over HTTP, kept for the next request.
+//!
+//! In: a real server. Out: a connection that a request can be sent over. Absent: which real server.
+//!
+//! A connection of HTTP/1.1 has no task of its own: whoever uses it drives it, so that a request and its answer
+//! wake one task. One of HTTP/2 carries many requests, and a task drives it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use lb_core::config::model::{HttpVersion, SourceAddress};
+use tokio::task::spawn_local;
+
+use super::body::RequestBody;
+use super::executor::Local;
+use super::stream::ServerStream;
+use super::timer::Timer;
+use crate::proxy::connection::Ends;
+use crate::proxy::failure::Failure;
+use crate::proxy::open::open;
+use crate::proxy::service::{Entry, Running};
+
+/// How long a connection waits for its next request: less than most servers wait.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A request that may not be sent twice goes over a connection that was used so short ago that its server has hardly
+/// closed it.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Connections to one real server that a worker keeps.
+const MOST: usize = 256;
+
+/// Over which connections a request may go: with a PROXY header or the client's address they are one client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    entry: usize,
+    client: Option<SocketAddr>,
+}
+
+impl Key {
+    fn new(entry: &Arc<Entry>, running: &Running, ends: Ends) -> Self {
+        let client = match (entry.config.proxy_protocol, running.config.source_address) {
+            (Some(_), _) => Some(ends.client),
+            (None, SourceAddress::Client) => Some(SocketAddr::new(ends.client.ip(), 0)),
+            (None, _) => None,
+        };
+        // The entry is kept by the connection: no other one has its address meanwhile.
+        Self { entry: Arc::as_ptr(entry) as usize, client }
+    }
+}
+
+/// A connection of HTTP/1.1 to a real server.
+pub(super) struct Upstream {
+    sender: http1::SendRequest<RequestBody>,
+    driver: Box<http1::Connection<TokioIo<ServerStream>, RequestBody>>,
+    entry: Arc<Entry>,
+    key: Key,
+    /// Raised since: it is not used any more.
+    pub(super) cut_number: u64,
+    used: Instant,
+    closed: bool,
+    pub(super) timer: Timer,
+    /// It has carried a request before.
+    pub(super) is_reused: bool,
+}
+
+impl Upstream {
+    /// Drives the connection; true once it is closed.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.closed {
+            self.closed = self.driver.poll_without_shutdown(cx).is_ready();
+        }
+        self.closed
+    }
+
+    /// Sends a request; the connection is driven until the answer's head is there.
+    ///
+    /// # Errors
+    /// hyper's, with the request if none of it was sent.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        let answer = self.sender.try_send_request(request);
+        tokio::pin!(answer);
+        poll_fn(|cx| {
+            // A closed one may have left its answer behind.
+            self.drive(cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// What is below, and what was read of it already: the real server speaks another protocol from here on.
+    pub(super) fn into_stream(self) -> (ServerStream, Bytes) {
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+
+    /// Whether it could carry another request.
+    fn is_usable(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.drive(&mut cx) && self.sender.is_ready() && self.cut_number == self.entry.live.cut.number()
+    }
+}
+
+/// Connections to real servers that a worker keeps.
+#[derive(Default)]
+pub(in crate::proxy) struct Idle {
+    waiting: RefCell<HashMap<Key, Vec<Upstream>>>,
+    shared: RefCell<HashMap<Key, Shared>>,
+}
+
+/// A connection of HTTP/2, with its real server's entry.
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    entry: Arc<Entry>,
+    cut_number: u64,
+}
+
+/// What a request is sent over.
+pub(super) enum Way {
+    /// Alone.
+    Alone(Box<Upstream>),
+    /// Beside other requests.
+    Shared {
+        /// A handle of the connection.
+        sender: http2::SendRequest<RequestBody>,
+        /// Raised since: its requests are cut.
+        cut_number: u64,
+    },
+}
+
+impl Idle {
+    /// A connection for one request: one that waits, or a new one. `fresh`: the request may not be sent twice.
+    /// `upgrade`: it asks for another protocol, which HTTP/2 does not have.
+    ///
+    /// # Errors
+    /// Which counter tells why there is none.
+    pub(super) async fn connect(
+        &self,
+        entry: &Arc<Entry>,
+        running: &Running,
+        ends: Ends,
+        fresh: bool,
+        upgrade: bool,
+    ) -> Result<Way, Failure> {
+        let key = Key::new(entry, running, ends);
+        if let Some(upstream) = self.take(key, fresh) {
+            return Ok(Way::Alone(Box::new(upstream)));
+        }
+        if !upgrade && let Some(way) = self.take_shared(key) {
+            return Ok(way);
+        }
+        let cut_number = entry.live.cut.number();
+        let stream = ServerStream::new(Box::pin(open(entry, running, ends)).await?, Arc::clone(&entry.live));
+        let speaks_h2 = match entry.config.http_version {
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => stream.alpn() == Some(b"h2"),
+        };
+        if speaks_h2 && upgrade {
+            return Err(Failure::UpgradeOverHttp2);
+        }
+        if speaks_h2 {
+            let sender = self.share(key, entry, cut_number, stream).await?;
+            return Ok(Way::Shared { sender, cut_number });
+        }
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::ConnectFailed)?;
+        Ok(Way::Alone(Box::new(Upstream {
+            sender,
+            driver: Box::new(driver),
+            entry: Arc::clone(entry),
+            key,
+            cut_number,
+            used: Instant::now(),
+            closed: false,
+            timer: Timer::default(),
+            is_reused: false,
+        })))
+    }
+
+    async fn share(
+        &self,
+        key: Key,
+        entry: &Arc<Entry>,
+        cut_number: u64,
+        stream: ServerStream,
+    ) -> Result<http2::SendRequest<RequestBody>, Failure> {
+        let mut builder = http2::Builder::new(Local);
+        builder.initial_stream_window_size(256 << 10).initial_connection_window_size(1 << 20);
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| Failure::ConnectFailed)?;
+        let live = Arc::clone(&entry.live);
+        spawn_local(async move {
+            tokio::select! {
+                _ = driver => {}
+                () = live.cut.after(cut_number) => {}
+            }
+        });
+        let shared = Shared { sender: sender.clone(), entry: Arc::clone(entry), cut_number };
+        self.shared.borrow_mut().insert(key, shared);
+        Ok(sender)
+    }
+
+    fn take(&self, key: Key, fresh: bool) -> Option<Upstream> {
+        let mut waiting = self.waiting.borrow_mut();
+        let waiting = waiting.get_mut(&key)?;
+        // The one that was used last: the others may become old and go.
+        while let Some(mut upstream) = waiting.pop() {
+            if fresh && upstream.used.elapsed() > FRESH {
+                waiting.push(upstream);
+                return None;
+            }
+            if upstream.is_usable() {
+                upstream.is_reused = true;
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    fn take_shared(&self, key: Key) -> Option<Way> {
+        let mut shared = self.shared.borrow_mut();
+        let there = shared.get(&key)?;
+        if there.sender.is_closed() || there.cut_number != there.entry.live.cut.number() {
+            shared.remove(&key);
+            return None;
+        }
+        Some(Way::Shared { sender: there.sender.clone(), cut_number: there.cut_number })
+    }
+
+    /// Keeps a connection whose answer is complete for the next request.
+    pub(super) fn give_back(&self, mut upstream: Upstream) {
+        if !upstream.is_usable() {
+            return;
+        }
+        upstream.used = Instant::now();
+        let mut waiting = self.waiting.borrow_mut();
+        let waiting = waiting.entry(upstream.key).or_default();
+        if waiting.len() < MOST {
+            waiting.push(upstream);
+        }
+    }
+
+    /// Closes what has waited long enough, for ever.
+    pub(in crate::proxy) async fn sweep(&self) {
+        let mut interval = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            interval.tick().await;
+            self.waiting.borrow_mut().retain(|_, waiting| {
+                waiting.retain_mut(|upstream| upstream.used.elapsed() < IDLE && upstream.is_usable());
+                !waiting.is_empty()
+            });
+            self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
+        }
+    }
+}
+
+/// A request over HTTP/2 waits until the connection takes it.
+///
+/// # Errors
+/// The connection is closed.
+pub(super) async fn send_shared(
+    mut sender: http2::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    // Where it is closed, the next line says so, and gives the request back.
+    let _ = sender.ready().await;
+    sender.try_send_request(request).await
+}
