@@ -136,6 +136,13 @@ impl Daemon {
         });
         let mut virtual_services = self.control.status(&self.measured(), now);
         self.count_services(&mut virtual_services);
+        let mut proxied = self.proxy.views();
+        for service in &mut virtual_services {
+            service.proxied = proxied.remove(service.name.as_str()).or(service.proxied.take());
+        }
+        if self.proxy.lost_lines() > 0 {
+            problems.push(format!("{} lines of access logs were lost", self.proxy.lost_lines()));
+        }
         let tables = self.fill(&mut problems);
         problems.extend(self.capacity.problems().iter().cloned());
         Status {

@@ -12,9 +12,9 @@ use lb_core::config::model::PersistenceBy;
 use lb_core::proxy::balance::{Pick, client_hash, flow_hash};
 use lb_core::proxy::clients::Key;
 
-use super::failure::Failure;
 use super::real_server::Place;
 use super::service::{Entry, Pool, Running, Service};
+use lb_core::proxy::failure::Failure;
 
 /// Who asks for a real server.
 #[derive(Clone, Debug)]

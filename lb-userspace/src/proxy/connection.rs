@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::failure::Failure;
 use super::service::Service;
 use super::worker::{Guest, Local, Target};
 use super::{http, tcp};
+use lb_core::proxy::failure::Failure;
 
 /// The longest PROXY header that is read: version 2 with all that is usually added to it.
 const MAX_PROXY_HEADER: usize = 4096;

@@ -12,7 +12,6 @@ mod access_log;
 mod choose;
 pub mod connect;
 mod connection;
-pub mod failure;
 mod http;
 mod listen;
 mod open;
@@ -37,10 +36,10 @@ use std::time::{Duration, Instant, SystemTime};
 use lb_core::config::model::{OnRemoval, PortRange};
 use lb_core::control::{Proxied, ServerMeasures};
 use lb_core::tables::{ServerIdentity, ServerInput, ServerKey};
+use lb_core::view;
 use tracing::warn;
 
 use crate::dataplane::Steering;
-pub use failure::Failure;
 pub use prepare::Prepared;
 pub use real_server::Carried;
 
@@ -346,6 +345,12 @@ impl Proxy {
     /// The configuration is in force: what is left of the inheritance is not needed.
     pub fn close_inherited(&mut self) {
         self.inherited.clear();
+    }
+
+    /// What has been carried for each service.
+    #[must_use]
+    pub fn views(&self) -> BTreeMap<&str, view::Proxied> {
+        self.services.iter().map(|(name, service)| (name.as_str(), service.counters.view())).collect()
     }
 
     /// Lines of access logs that were lost, because they came too fast or could not be written.

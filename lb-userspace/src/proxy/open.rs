@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 
 use super::connect::{ConnectError, Source, connect};
 use super::connection::Ends;
-use super::failure::Failure;
 use super::service::{Entry, Running};
+use lb_core::proxy::failure::Failure;
 use lb_core::proxy::passive::Change;
 
 /// A connection to a real server.

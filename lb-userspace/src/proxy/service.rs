@@ -16,6 +16,7 @@ use lb_core::proxy::clients::Clients;
 use lb_core::proxy::http::Policy;
 use lb_core::proxy::retry::RetryBudget;
 use lb_core::tables::{Admin, Health, ServerInput, ServerKey};
+use lb_core::view::{Proxied, ProxyFailure};
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
@@ -48,14 +49,34 @@ pub(super) struct Counters {
     pub(super) accepted: AtomicU64,
     /// Who waits for room.
     pub(super) waiting: AtomicU32,
-    /// Why connections and requests ended badly, by [`super::failure::Failure`].
-    pub(super) failures: super::failure::Counts,
+    /// Why connections and requests ended badly, by [`lb_core::proxy::failure::Failure`].
+    pub(super) failures: lb_core::proxy::failure::Counts,
     /// Requests ever (`l7-http`).
     pub(super) requests: AtomicU64,
     /// Answers by the first digit of their status, 1 to 5.
     pub(super) answers: [AtomicU64; 5],
     /// Requests that were tried again on another real server.
     pub(super) retries: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn view(&self) -> Proxied {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failures = self.failures.happened().map(|(failure, count)| ProxyFailure {
+            reason: failure.word().to_owned(),
+            count,
+            help: failure.help().to_owned(),
+        });
+        Proxied {
+            clients: self.clients.load(Ordering::Relaxed).into(),
+            accepted: count(&self.accepted),
+            waiting: self.waiting.load(Ordering::Relaxed).into(),
+            requests: count(&self.requests),
+            answers: self.answers.each_ref().map(count),
+            retries: count(&self.retries),
+            failures: failures.collect(),
+        }
+    }
 }
 
 /// A service as one configuration has it.

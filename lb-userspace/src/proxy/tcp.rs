@@ -20,10 +20,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::choose::{Asker, Chosen, Rdp, choose, key};
 use super::connection::{Ends, peek};
-use super::failure::Failure;
 use super::open::{Opened, open};
 use super::relay::{self, Ended, How, Idle};
 use super::service::{Running, Service};
+use lb_core::proxy::failure::Failure;
 
 /// The longest RDP connection request that is looked into: what clients send is far below.
 const MAX_RDP_REQUEST: usize = 1024;

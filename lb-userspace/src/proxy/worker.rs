@@ -18,10 +18,10 @@ use tokio::task::{LocalSet, spawn_local};
 use tracing::{debug, warn};
 
 use super::connection::connection;
-use super::failure::Failure;
 use super::http::Idle;
 use super::service::Service;
 use super::signal::Signal;
+use lb_core::proxy::failure::Failure;
 
 /// After a connection could not be accepted, because no file can be opened or there is no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

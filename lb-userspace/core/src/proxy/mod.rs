@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod balance;
 pub mod clients;
+pub mod failure;
 pub mod http;
 mod parsed;
 pub mod passive;

@@ -17,6 +17,7 @@ mod health;
 mod network;
 mod order;
 mod persistence;
+mod proxied;
 mod query;
 mod real_server;
 mod status;
@@ -41,6 +42,7 @@ pub use health::{Check, HealthList, HealthState, Sample};
 pub use network::{Network, NetworkError};
 pub use order::{Administration, AdministrativeState, Order, OrderReport, OrderRequest};
 pub use persistence::{PersistenceList, PersistenceQuery, PersistenceRecord};
+pub use proxied::{Proxied, ProxyFailure};
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer, SourcePorts};
 pub use status::{

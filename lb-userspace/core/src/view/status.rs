@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxied::Proxied;
 use super::real_server::RealServer;
 use super::words::{CounterAction, Method, Mode, Protocol, Scheduler, ServerState, ServiceState, words};
 use crate::config::model;
@@ -140,6 +141,8 @@ pub struct VirtualService {
     pub half_open: u64,
     /// New flows beyond its limit.
     pub new_flows_beyond_limit: u64,
+    /// What the proxy has carried; `None` in layer 4.
+    pub proxied: Option<Proxied>,
     /// In the order of the configuration.
     pub real_servers: Vec<RealServer>,
 }
@@ -167,6 +170,7 @@ impl VirtualService {
             flows: 0,
             half_open: 0,
             new_flows_beyond_limit: 0,
+            proxied: (!service.mode.is_layer_4()).then(Proxied::default),
             real_servers,
         }
     }

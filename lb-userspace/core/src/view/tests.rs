@@ -172,6 +172,7 @@ fn a_described_service_has_the_words_of_the_overview() {
             "persistence_timeout_seconds": 300, "state": "down",
             "reason": "no real server takes new clients: 1 checking",
             "connections": 0, "packets": 0, "bytes": 0, "flows": 0, "half_open": 0, "new_flows_beyond_limit": 0,
+            "proxied": null,
             "real_servers": [{
                 "name": "HT1", "address": "192.168.94.115", "port": null, "weight": 100, "connections": 0,
                 "packets": 0, "bytes": 0, "flows": 0, "reply_packets": 0, "reply_bytes": 0, "source_ports": [],
@@ -206,7 +207,7 @@ fn the_status_is_the_json_that_others_rely_on() {
             "name": "DICOM", "address": "2001:db8::1", "ports": "104", "protocol": "TCP", "method": "Layer 4",
             "mode": "NAT", "scheduler": "source-hash", "persistence_timeout_seconds": null, "state": "up",
             "reason": null, "connections": 1, "packets": 2, "bytes": 3, "flows": 4, "half_open": 7,
-            "new_flows_beyond_limit": 8,
+            "new_flows_beyond_limit": 8, "proxied": null,
             "real_servers": [{
                 "name": "DS1", "address": "2001:db8::2", "port": 104, "weight": 100, "connections": 1, "packets": 2,
                 "bytes": 3, "flows": 4, "reply_packets": 5, "reply_bytes": 6,

@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::pace::Pace;
 use super::timer::Timer;
 use super::upstream::Way;
-use crate::proxy::failure::Failure;
+use lb_core::proxy::failure::Failure;
 
 /// How long a client's body is held back when the real server says nothing to `Expect: 100-continue` (RFC 9110
 /// section 10.1.1: a client must not wait for ever, and so neither must this).

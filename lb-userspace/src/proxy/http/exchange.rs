@@ -17,8 +17,8 @@ use lb_core::proxy::balance::Candidate as _;
 use super::Connection;
 use super::upstream::Idle;
 use crate::proxy::choose::Chosen;
-use crate::proxy::failure::Failure;
 use crate::proxy::service::Running;
+use lb_core::proxy::failure::Failure;
 
 /// A request under way.
 pub(super) struct Exchange {

@@ -36,11 +36,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::connection::{Ends, peek};
-use super::failure::Failure;
 use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
 use body::Outgoing;
+use lb_core::proxy::failure::Failure;
 use request::handle;
 use timer::Timer;
 use upgrade::Tunnel;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::body::Progress;
 use super::timer::Timer;
-use crate::proxy::failure::Failure;
 use crate::proxy::real_server::RealServer;
+use lb_core::proxy::failure::Failure;
 
 /// The pace of one request.
 pub(super) struct Pace {

@@ -27,9 +27,9 @@ use super::pace::Pace;
 use super::upgrade::Tunnel;
 use super::upstream::{Way, send_shared};
 use crate::proxy::choose::{Asker, choose};
-use crate::proxy::failure::Failure;
 use crate::proxy::open::tell;
 use crate::proxy::service::{Entry, Running};
+use lb_core::proxy::failure::Failure;
 
 /// A connection that its server had closed is replaced so many times at most.
 const STALE: usize = 3;

@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::exchange::Exchange;
 use super::upstream::Upstream;
-use crate::proxy::failure::Failure;
 use crate::proxy::open::Opened;
 use crate::proxy::real_server::RealServer;
 use crate::proxy::relay::{self, End, How, Idle};
+use lb_core::proxy::failure::Failure;
 
 /// A connection of another protocol, between a client and the real server that has agreed to it.
 pub(super) struct Tunnel {

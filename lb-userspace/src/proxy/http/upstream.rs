@@ -26,9 +26,9 @@ use super::executor::Local;
 use super::stream::ServerStream;
 use super::timer::Timer;
 use crate::proxy::connection::Ends;
-use crate::proxy::failure::Failure;
 use crate::proxy::open::open;
 use crate::proxy::service::{Entry, Running};
+use lb_core::proxy::failure::Failure;
 
 /// How long a connection waits for its next request: less than most servers wait.
 const IDLE: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@ mod daemon;
 mod datapath;
 mod health;
 mod process;
+mod proxy;
 mod server;
 mod service;
 
@@ -21,6 +22,12 @@ pub(super) const SECTIONS: &[Section] = &[
         about: "`address` has a port where the real server has one of its own. A real server that was taken out of the \
                 configuration stays until its flows have ended.",
         families: server::FAMILIES,
+    },
+    Section {
+        title: "The proxy",
+        about: "Of services of layer 7. It begins again when lbd starts. The reasons are explained in \
+                [failures.md](failures.md).",
+        families: proxy::FAMILIES,
     },
     Section {
         title: "Health checks",

@@ -7,8 +7,8 @@ use super::{
     Severity,
 };
 use crate::view::{
-    Check, Configuration, Counter, CounterAction, HealthList, Interface, Method, Mode, Protocol, RealServer, Sample,
-    Scheduler, SourcePorts, Status, Table, Transport, VirtualService, XdpAttachment,
+    Check, Configuration, Counter, CounterAction, HealthList, Interface, Method, Mode, Protocol, Proxied, ProxyFailure,
+    RealServer, Sample, Scheduler, SourcePorts, Status, Table, Transport, VirtualService, XdpAttachment,
 };
 
 /// What [`crate::metrics::render`] takes.
@@ -37,6 +37,13 @@ pub(super) fn site() -> Site {
     };
     let ht2 = RealServer { state: ServerState::Down, ..server("HT2", "192.168.94.116", None) };
     media.real_servers = vec![ht1, ht2];
+    // Not of layer 4, as it is: it has a series of every family.
+    media.proxied = Some(Proxied {
+        clients: 3,
+        accepted: 9,
+        failures: vec![ProxyFailure { reason: "no-server".to_owned(), count: 2, help: String::new() }],
+        ..Proxied::default()
+    });
     (media.half_open, media.new_flows_beyond_limit) = (4, 90);
     (media.connections, media.packets, media.bytes, media.flows) = (7, 1_000, 64_000, 70);
     let failing = Check {
@@ -132,6 +139,7 @@ pub(super) fn service(name: &str, address: &str) -> VirtualService {
         flows: 0,
         half_open: 0,
         new_flows_beyond_limit: 0,
+        proxied: None,
         real_servers: vec![],
     }
 }

@@ -53,13 +53,11 @@ impl Test {
     /// A sentence that says what cannot be.
     pub(super) fn new(condition: &Condition) -> Result<Self, String> {
         Ok(match condition {
-            Condition::Host(hosts) => Self::Host(all(hosts, |host| Ok(pattern_of(host)))?),
+            Condition::Host(hosts) => Self::Host(all(hosts, |host| pattern_of(host))?),
             Condition::Path(paths) => Self::Path(all(paths, |path| path_of(path))?),
             Condition::PathPrefix(paths) => Self::PathPrefix(all(paths, |path| path_of(path))?),
             Condition::PathRegex(patterns) => Self::PathRegex(all(patterns, |pattern| rule::compile(pattern))?),
-            Condition::Method(methods) => Self::Method(all(methods, |method| {
-                Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))
-            })?),
+            Condition::Method(methods) => Self::Method(all(methods, |method| method_of(method))?),
             Condition::Header { name, value } => {
                 let field = HeaderName::from_bytes(name.as_bytes());
                 Self::Header(field.map_err(|_| format!("`{name}` is no name of a field"))?, ValueTest::new(value)?)
@@ -114,10 +112,23 @@ fn all<T, U>(values: &[T], compile: impl Fn(&T) -> Result<U, String>) -> Result<
 }
 
 /// `*.example.org` as `.example.org`.
-fn pattern_of(host: &str) -> Box<str> {
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix('.').unwrap_or(&host);
-    host.strip_prefix('*').unwrap_or(host).into()
+fn pattern_of(pattern: &str) -> Result<Box<str>, String> {
+    let lower = pattern.to_ascii_lowercase();
+    let host = lower.strip_suffix('.').unwrap_or(&lower);
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    if host::split(name).1.is_some() || !host::is_valid(name.as_bytes()) {
+        return Err(format!("`{pattern}` is no host; write one like www.example.org or *.example.org, without port"));
+    }
+    Ok(host.strip_prefix('*').unwrap_or(host).into())
+}
+
+fn method_of(method: &str) -> Result<Method, String> {
+    let parsed = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
+    // RFC 9110 section 9.1: letter case counts, and all that are registered are in capitals.
+    if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(format!("`{method}` is no method; write {}", method.to_ascii_uppercase()));
+    }
+    Ok(parsed)
 }
 
 fn host_fits(pattern: &str, host: &str) -> bool {

@@ -15,6 +15,8 @@ const MOST_BYTES: usize = 32 << 10;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edits {
     edits: Box<[Edit]>,
+    /// Whether a value tells of the request.
+    tell_of_request: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ impl Edits {
     /// # Errors
     /// A sentence that says which edit cannot be, and why.
     pub(super) fn new(edits: &[HeaderEdit]) -> Result<Self, String> {
-        Ok(Self { edits: edits.iter().map(Edit::new).collect::<Result<_, _>>()? })
+        edits.iter().map(Edit::new).collect::<Result<Vec<_>, _>>().map(Self::of)
     }
 
     /// Edits of requests: those that can be made at once, and those that name the real server.
@@ -43,15 +45,18 @@ impl Edits {
     /// # Errors
     /// As [`Self::new`].
     pub(super) fn of_requests(edits: &[HeaderEdit]) -> Result<(Self, Self), String> {
-        let all = Self::new(edits)?;
-        let host =
-            all.edits.iter().find(|edit| matches!(edit, Edit::Insert(name, _) | Edit::Delete(name) if name == HOST));
-        if host.is_some() {
+        let all = edits.iter().map(Edit::new).collect::<Result<Vec<_>, _>>()?;
+        if all.iter().any(|edit| matches!(edit, Edit::Insert(name, _) | Edit::Delete(name) if name == HOST)) {
             return Err("every request has exactly one Host; use set or replace".to_owned());
         }
-        let (late, early): (Vec<_>, Vec<_>) =
-            all.edits.into_iter().partition(|edit| edit.template().is_some_and(Template::names_server));
-        Ok((Self { edits: early.into() }, Self { edits: late.into() }))
+        let names_server = |edit: &Edit| edit.template().is_some_and(Template::names_server);
+        let (late, early) = all.into_iter().partition(names_server);
+        Ok((Self::of(early), Self::of(late)))
+    }
+
+    fn of(edits: Vec<Edit>) -> Self {
+        let tell_of_request = edits.iter().filter_map(Edit::template).any(Template::tells_of_request);
+        Self { edits: edits.into(), tell_of_request }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,7 +65,7 @@ impl Edits {
 
     /// Whether a value tells of the request.
     pub(super) fn tell_of_request(&self) -> bool {
-        self.edits.iter().filter_map(Edit::template).any(Template::tells_of_request)
+        self.tell_of_request
     }
 
     pub(super) fn apply(&self, headers: &mut HeaderMap, scene: &Scene<'_>) {

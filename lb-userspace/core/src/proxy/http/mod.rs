@@ -21,15 +21,17 @@
 //! **Placeholders** tell of the request as it is at that moment, after earlier rewrites; in fields of an answer, of
 //! the request as the client sent it.
 //!
-//! **Paths** are judged in one form and forwarded in another; [`path`] says why.
+//! **Paths** are judged in one form and forwarded in another; `path` says why.
 
 mod answer;
 mod client;
 mod condition;
 mod cookie;
+mod decision;
 mod edit;
 mod examine;
 mod fields;
+mod follow;
 mod forwarded;
 mod host;
 mod path;
@@ -41,7 +43,11 @@ mod template;
 
 pub use answer::{Answer, Origin, Page, Pages};
 pub use client::ClientFacts;
+pub use decision::{Decision, Forward};
 pub use examine::{Reason, Refused, examine, examine_answer};
-pub use policy::{Decision, Forward, Policy};
+pub use policy::Policy;
 pub use repeat::{BodyProgress, may_repeat};
 pub use target::{to_http1, to_http2};
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,28 @@
 //! What one virtual service does with requests and answers.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version, request, response};
 
 use super::answer::{Answer, Origin, Pages};
 use super::client::ClientFacts;
-use super::condition::Subject;
+use super::decision::{Decision, Forward, Seen};
 use super::edit::Edits;
 use super::examine::Reason;
 use super::fields::{self, Found};
-use super::rule::{Action, Compiled, NoPath, Rewriting};
+use super::rule::Compiled;
 use super::template::Scene;
-use super::{cookie, forwarded, host, path, target};
+use super::{cookie, forwarded, host, target};
 use crate::config::model::{Fallback, Forwarded, PersistenceBy, VirtualService};
 
 /// Compiled from one virtual service; shared by all threads.
 #[derive(Debug)]
 pub struct Policy {
-    rules: Box<[Compiled]>,
+    pub(super) rules: Box<[Compiled]>,
     /// Whether a rule looks at paths or changes them.
-    judges_paths: bool,
+    pub(super) judges_paths: bool,
     request: Edits,
     /// Those that name the real server.
     named: Edits,
@@ -37,46 +36,7 @@ pub struct Policy {
     /// Where plain requests are sent.
     tls_port: Option<u16>,
     fallback: Option<HeaderValue>,
-    pages: Pages,
-}
-
-/// What becomes of a request.
-#[derive(Debug)]
-pub enum Decision {
-    /// It goes to a real server.
-    Forward(Forward),
-    /// It is answered.
-    Answer(Answer),
-}
-
-/// What is to be remembered of a request that goes to a real server.
-#[derive(Debug)]
-pub struct Forward {
-    /// The pool; `None`: the service's main one.
-    pub pool: Option<Arc<str>>,
-    /// The rule that chose the pool: its name or number.
-    pub rule: Option<Arc<str>>,
-    /// Whether the client asks for an upgrade.
-    pub upgrade: bool,
-    /// The token of the client's persistence cookie.
-    pub cookie: Option<Box<str>>,
-    /// What is left to do once there is a real server; most have nothing.
-    rest: Option<Box<Rest>>,
-}
-
-#[derive(Debug, Default)]
-struct Rest {
-    /// Rules with more edits, in order.
-    rules: Vec<usize>,
-    seen: Option<Seen>,
-}
-
-/// The request as the client sent it.
-#[derive(Debug)]
-struct Seen {
-    method: Method,
-    host: Box<str>,
-    target: Option<PathAndQuery>,
+    pub(super) pages: Pages,
 }
 
 impl Policy {
@@ -227,83 +187,8 @@ impl Policy {
         Some(Answer::redirect(StatusCode::FOUND, location, Origin::ServerRedirect))
     }
 
-    /// `Some`: a rule answers, or the request is refused.
-    fn follow_rules(&self, head: &mut request::Parts, client: &ClientFacts, forward: &mut Forward) -> Option<Answer> {
-        let mut judged = match self.judge(head) {
-            Ok(judged) => judged,
-            Err(reason) => return Some(self.refuse(reason)),
-        };
-        let mut next = 0;
-        while let Some((index, rule)) = self.next_rule(next, head, client, judged.as_deref()) {
-            next = index + 1;
-            rule.request.apply_to(head, client, "");
-            if rule.has_more() {
-                forward.rest().rules.push(index);
-            }
-            if let Some(rewrite) = &rule.rewrite {
-                match rewritten(rewrite, head).and_then(|()| self.judge(head)) {
-                    Ok(path) => judged = path,
-                    Err(reason) => return Some(self.refuse(reason)),
-                }
-            }
-            match &rule.action {
-                None => {}
-                Some(Action::Pool(pool)) => {
-                    forward.pool = Some(Arc::clone(pool));
-                    forward.rule = Some(Arc::clone(&rule.name));
-                    return None;
-                }
-                Some(action) => {
-                    let mut answer = self.act(rule, action, head, client);
-                    self.edit_answer(&mut answer.headers, forward, client, "");
-                    return Some(answer);
-                }
-            }
-        }
-        None
-    }
-
-    fn next_rule(
-        &self,
-        from: usize,
-        head: &request::Parts,
-        client: &ClientFacts,
-        judged: Option<&str>,
-    ) -> Option<(usize, &Compiled)> {
-        let rest = self.rules.get(from..).filter(|rest| !rest.is_empty())?;
-        let subject = Subject::new(head, client, judged.unwrap_or_else(|| head.uri.path()));
-        let ahead = rest.iter().position(|rule| rule.applies(&subject))?;
-        Some((from + ahead, rest.get(ahead)?))
-    }
-
-    /// The path as rules see it; `None`: as it is.
-    fn judge(&self, head: &request::Parts) -> Result<Option<String>, Reason> {
-        if !self.judges_paths {
-            return Ok(None);
-        }
-        match path::judged(head.uri.path()) {
-            Ok(std::borrow::Cow::Borrowed(_)) => Ok(None),
-            Ok(std::borrow::Cow::Owned(judged)) => Ok(Some(judged)),
-            Err(path::Ambiguous) => Err(Reason::AmbiguousPath),
-        }
-    }
-
-    fn act(&self, rule: &Compiled, action: &Action, head: &request::Parts, client: &ClientFacts) -> Answer {
-        let origin = Origin::Rule(Arc::clone(&rule.name));
-        match action {
-            Action::Redirect { location, status } => match location.url(&scene(head, client, "")) {
-                Some(location) => Answer::redirect(*status, location, origin),
-                None => self.pages.error(StatusCode::INTERNAL_SERVER_ERROR, origin),
-            },
-            Action::Respond { status, content_type, body } => {
-                Answer::respond(*status, content_type.clone(), body.clone(), origin)
-            }
-            Action::Deny(status) => self.pages.error(*status, origin),
-            Action::Pool(_) => self.pages.error(StatusCode::INTERNAL_SERVER_ERROR, origin),
-        }
-    }
-
-    fn edit_answer(&self, headers: &mut http::HeaderMap, forward: &Forward, client: &ClientFacts, server: &str) {
+    /// Makes the rules' edits and then the service's.
+    pub(super) fn edit_answer(&self, headers: &mut HeaderMap, forward: &Forward, client: &ClientFacts, server: &str) {
         if forward.rest.is_none() && self.response.is_empty() {
             return;
         }
@@ -327,36 +212,16 @@ impl Policy {
     }
 }
 
-impl Forward {
-    fn rest(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
-    }
-}
-
-impl Seen {
-    fn new(head: &request::Parts) -> Self {
-        Self {
-            method: head.method.clone(),
-            host: host::name(&head.headers).into(),
-            target: head.uri.path_and_query().cloned(),
-        }
-    }
-}
-
 impl Edits {
-    fn apply_to(&self, head: &mut request::Parts, client: &ClientFacts, server: &str) {
+    pub(super) fn apply_to(&self, head: &mut request::Parts, client: &ClientFacts, server: &str) {
         if self.is_empty() {
             return;
         }
-        let host: Box<str> = host::name(&head.headers).into();
+        // A copy, because Host is one of the fields; most edits do not ask for it.
+        let host = if self.tell_of_request() { host::name(&head.headers).to_owned() } else { String::new() };
         let target = head.uri.path_and_query();
         self.apply(&mut head.headers, &Scene { client, method: &head.method, host: &host, target, server });
     }
-}
-
-fn scene<'a>(head: &'a request::Parts, client: &'a ClientFacts, server: &'a str) -> Scene<'a> {
-    let target = head.uri.path_and_query();
-    Scene { client, method: &head.method, host: host::name(&head.headers), target, server }
 }
 
 /// 308 keeps the method (RFC 9110 section 15.4.9).
@@ -367,19 +232,6 @@ fn to_tls(head: &request::Parts, client: &ClientFacts, port: u16) -> Answer {
     let location = format!("https://{host}{port}{}", asked.unwrap_or("/"));
     let location = HeaderValue::try_from(location).unwrap_or_else(|_| client.own_host());
     Answer::redirect(StatusCode::PERMANENT_REDIRECT, location, Origin::TlsRedirect)
-}
-
-fn rewritten(rewrite: &Rewriting, head: &mut request::Parts) -> Result<(), Reason> {
-    let Some(target) = head.uri.path_and_query() else { return Ok(()) };
-    match rewrite.apply(target) {
-        Ok(Some(target)) => {
-            head.uri = target.into();
-            Ok(())
-        }
-        Ok(None) => Ok(()),
-        Err(NoPath::Ambiguous) => Err(Reason::AmbiguousPath),
-        Err(NoPath::TooLong) => Err(Reason::LongTarget),
-    }
 }
 
 /// Several equal lengths become one.

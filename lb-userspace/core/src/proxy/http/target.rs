@@ -31,7 +31,8 @@ pub fn to_http1(head: &mut Parts) {
     head.version = Version::HTTP_11;
 }
 
-/// Makes an edited request one of HTTP/2: the host moves into the target (RFC 9113 section 8.3.1).
+/// Makes an edited request one of HTTP/2: the host moves into the target (RFC 9113 section 8.3.1). One that asks for
+/// an upgrade cannot be one of HTTP/2.
 ///
 /// # Errors
 /// When the host is none; rules cannot make it so.

@@ -54,6 +54,7 @@ pub(in crate::cli) fn service(name: &str, address: &str, ports: &str, real_serve
         flows: 8_000,
         half_open: 60,
         new_flows_beyond_limit: 0,
+        proxied: None,
         real_servers,
     }
 }

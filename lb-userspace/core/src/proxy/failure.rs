@@ -1,8 +1,11 @@
 //! Why connections and requests end badly, each with a counter.
+//!
+//! In: a reason, when it happens. Out: counts, letters of the access log, docs/reference/failures.md. Absent: what is
+//! done about it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lb_core::proxy::access_log::{Cause, End, Phase};
+use super::access_log::{Cause, End, Phase};
 
 macro_rules! failures {
     ($($variant:ident = $word:literal: $help:literal,)+) => {
@@ -102,3 +105,6 @@ impl Counts {
         counts.filter(|(_, count)| *count > 0)
     }
 }
+
+#[cfg(test)]
+mod tests;
