@@ -111,10 +111,19 @@ const SOFTWARE: &[Package] = &[
     Package { name: "xrdp", program: Some("xrdp"), services: &["xrdp", "xrdp-sesman"] },
     program("freerdp2-x11", "xfreerdp"),
     program("xvfb", "Xvfb"),
+    Package { name: "samba", program: Some("smbd"), services: &["smbd", "nmbd", "samba-ad-dc"] },
+    program("smbclient", "smbclient"),
+    Package { name: "nfs-ganesha", program: Some("ganesha.nfsd"), services: &["nfs-ganesha"] },
+    library("nfs-ganesha-vfs"),
+    Package { name: "rpcbind", program: Some("rpcbind"), services: &["rpcbind.socket", "rpcbind"] },
+    program("libnfs-utils", "nfs-cp"),
 ];
 
-// cargo-deny fetches the database of advisories with it.
-const TEST_PACKAGES: &[Package] = &[program("git", "git")];
+const TEST_PACKAGES: &[Package] = &[
+    // cargo-deny fetches the database of advisories with it.
+    program("git", "git"),
+    library("python3-venv"),
+];
 
 const TEST_TOOLS: &[Tool] = &[
     // Without self-update, which brings a TLS stack to download what cargo installs anyway.

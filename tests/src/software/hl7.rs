@@ -2,11 +2,12 @@
 //! message, and a feed that goes on.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::python;
 use crate::lab::{Host, Process, wait_until};
 
 /// The well-known port of MLLP.
@@ -30,8 +31,8 @@ impl Receiver {
     /// # Errors
     /// When the package is missing, or the port is not opened.
     pub fn start(host: &Host) -> Result<Self> {
-        let script = script(host, "hl7_server.py", SERVER)?;
-        let (python, port) = (program("python")?, PORT.to_string());
+        let script = python::script(host, "hl7_server.py", SERVER)?.display().to_string();
+        let (python, port) = (python::in_environment("python")?, PORT.to_string());
         let mut process = host.spawn(&[&python, &script, host.name(), &port])?;
         host.wait_listening(&mut process, "tcp", PORT)?;
         Ok(Self { process })
@@ -64,7 +65,7 @@ pub fn send(client: &Host, server: SocketAddr) -> Result<String> {
     std::fs::write(&file, message).with_context(|| format!("cannot write {}", file.display()))?;
     let (file, address, port) = (file.display().to_string(), server.ip().to_string(), server.port().to_string());
     let limit = ANSWER.as_secs().to_string();
-    let command = ["timeout", &limit, &program("mllp_send")?, "--loose", "-p", &port, "-f", &file, &address];
+    let command = ["timeout", &limit, &python::in_environment("mllp_send")?, "--loose", "-p", &port, "-f", &file, &address];
     let output = client.run(&command)?.success()?;
     let acknowledged = output.stdout.contains(&format!("MSA|AA|{CONTROL_ID}"));
     ensure!(acknowledged, "the message was not acknowledged: {output}");
@@ -94,11 +95,11 @@ impl Feed {
     /// # Errors
     /// When the package is missing.
     pub fn start(client: &Host, name: &str, server: SocketAddr, connections: Connections) -> Result<Self> {
-        let script = script(client, "hl7_client.py", CLIENT)?;
+        let script = python::script(client, "hl7_client.py", CLIENT)?.display().to_string();
         let stop = client.folder().join(format!("{name}.stop"));
         let mode = if connections == Connections::Kept { "keep" } else { "each" };
         let (address, port, flag) = (server.ip().to_string(), server.port().to_string(), stop.display().to_string());
-        let process = client.spawn(&[&program("python")?, &script, mode, &address, &port, &flag])?;
+        let process = client.spawn(&[&python::in_environment("python")?, &script, mode, &address, &port, &flag])?;
         Ok(Self { process, stop })
     }
 
@@ -145,18 +146,4 @@ impl Feed {
         self.process.wait_end(2 * ANSWER)?.success().context("a message was not acknowledged")?;
         Ok(self.acknowledged())
     }
-}
-
-fn script(host: &Host, name: &str, text: &str) -> Result<String> {
-    let file = host.folder().join(name);
-    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file.display().to_string())
-}
-
-/// A program of the virtual environment that `cargo xtask setup` makes.
-fn program(name: &str) -> Result<String> {
-    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("venv/bin");
-    let file = bin.join(name);
-    ensure!(bin.join("mllp_send").is_file() && file.is_file(), "the Python package hl7 is missing: cargo xtask setup");
-    Ok(file.display().to_string())
 }
