@@ -60,7 +60,10 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
         }
     };
-    if !connection.is_h2 && connection.service.finish.number() > 0 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if !connection.is_h2
+        && connection.service.finish.number() > 0
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
