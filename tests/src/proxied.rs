@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::balancer::Balancer;
 use crate::lab::wait_until;
 
-/// interval × fall + timeout of [`QUICK_CHECKS`], and a second for two busy CPUs.
+/// interval × fall + timeout of [`quickly_checked`], and a second for two busy CPUs.
 pub const NOTICED: Duration = Duration::from_millis(2 * 500 + 500 + 1000);
 /// Connections at a time during a reload.
 const CLIENTS_OF_A_LOAD: usize = 4;

@@ -65,7 +65,8 @@ pub fn send(client: &Host, server: SocketAddr) -> Result<String> {
     std::fs::write(&file, message).with_context(|| format!("cannot write {}", file.display()))?;
     let (file, address, port) = (file.display().to_string(), server.ip().to_string(), server.port().to_string());
     let limit = ANSWER.as_secs().to_string();
-    let command = ["timeout", &limit, &python::in_environment("mllp_send")?, "--loose", "-p", &port, "-f", &file, &address];
+    let command =
+        ["timeout", &limit, &python::in_environment("mllp_send")?, "--loose", "-p", &port, "-f", &file, &address];
     let output = client.run(&command)?.success()?;
     let acknowledged = output.stdout.contains(&format!("MSA|AA|{CONTROL_ID}"));
     ensure!(acknowledged, "the message was not acknowledged: {output}");
