@@ -73,6 +73,7 @@ impl Daemon {
         let prepared = proxy
             .prepare(control.config(), &options.directory())
             .map_err(|problems| anyhow::anyhow!("{} cannot run:\n{}", options.config.display(), problems.join("\n")))?;
+        let base = options.directory();
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
             options,
@@ -81,7 +82,7 @@ impl Daemon {
             tables,
             clock,
             netlink: Netlink::start(kernel_sender)?,
-            prober: Prober::new(report_sender),
+            prober: Prober::new(report_sender, base),
             vips: Vips::default(),
             proxy,
             certificates: super::proxy::Certificates::new(now),
