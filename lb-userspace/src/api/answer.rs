@@ -70,6 +70,7 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
             Ok(success(&PersistenceCleared { cleared }))
         }
         Call::Health => Ok(success(&handle.ask(|reply| Request::Health { reply }).await?)),
+        Call::Certificates => Ok(success(&handle.ask(|reply| Request::Certificates { reply }).await?)),
         Call::Explain(query) => {
             let told = handle.ask(|reply| Request::Explain { query, reply }).await?;
             told.map(|told| success(&told)).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))
@@ -89,6 +90,10 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
         }
         Call::Confirm => reloaded(handle.ask(|reply| Request::Confirm { reply }).await?, StatusCode::CONFLICT),
         Call::Rollback => reloaded(handle.ask(|reply| Request::Rollback { reply }).await?, StatusCode::CONFLICT),
+        Call::Upgrade => {
+            let begun = handle.ask(|reply| Request::Upgrade { reply }).await?;
+            begun.map(|report| success(&report)).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
         Call::Stop => {
             let StopRequest { detach } = body::stop(body, limits).await?;
             handle.ask(|reply| Request::Stop { detach, reply }).await?;

@@ -12,10 +12,10 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
-    ExplainQuery, Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared,
-    PersistenceList, PersistenceQuery, Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest,
-    TraceRequest,
+    CertificateList, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events,
+    EventsQuery, Examination, ExplainQuery, Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest,
+    PersistenceCleared, PersistenceList, PersistenceQuery, Progress, ReloadReport, ReloadRequest, Status, StopReport,
+    StopRequest, TraceRequest, UpgradeReport,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -172,6 +172,14 @@ impl Client {
         self.post("/v1/order", request).await
     }
 
+    /// The certificates.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn certificates(&self) -> Result<CertificateList, ClientError> {
+        parse(&self.ask(Method::GET, "/v1/certificates", None).await?)
+    }
+
     /// The health checks.
     ///
     /// # Errors
@@ -241,6 +249,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn stop(&self, request: StopRequest) -> Result<StopReport, ClientError> {
         self.post("/v1/stop", &request).await
+    }
+
+    /// Starts the lbd that is installed now, which takes over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upgrade(&self) -> Result<UpgradeReport, ClientError> {
+        parse(&self.ask(Method::POST, "/v1/upgrade", None).await?)
     }
 
     /// The configuration in force with every default, as YAML.

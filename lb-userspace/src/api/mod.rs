@@ -18,6 +18,7 @@
 //! | POST | `/v1/reload` | [`lb_core::view::ReloadReport`]; 422 [`lb_core::view::InvalidConfiguration`] |
 //! | POST | `/v1/confirm`, `/v1/rollback` | [`lb_core::view::ConfirmReport`]; 409 when nothing waits for it |
 //! | POST | `/v1/trace` | [`lb_core::view::TraceLine`]s while the trace runs; 409 when another one does |
+//! | POST | `/v1/upgrade` | [`lb_core::view::UpgradeReport`] |
 //! | POST | `/v1/stop` | [`lb_core::view::StopReport`] |
 //! | GET | `/v1/config` | the configuration in force with every default, YAML |
 //! | GET | `/metrics` | [`lb_core::metrics`], the text format of Prometheus |

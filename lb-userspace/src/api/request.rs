@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery, Explained, HealthList,
-    InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, TraceLine, TraceRequest,
+    CertificateList, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery,
+    Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery,
+    ReloadReport, ReloadRequest, Status, TraceLine, TraceRequest, UpgradeReport,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +43,11 @@ pub enum Request {
     Health {
         /// Takes the answer.
         reply: oneshot::Sender<HealthList>,
+    },
+    /// List certificates.
+    Certificates {
+        /// Takes the answer.
+        reply: oneshot::Sender<CertificateList>,
     },
     /// Say where a client's packet would go, and why.
     Explain {
@@ -100,6 +105,11 @@ pub enum Request {
         request: TraceRequest,
         /// Takes the lines, or why there are none.
         reply: oneshot::Sender<Result<mpsc::Receiver<TraceLine>, TraceRefused>>,
+    },
+    /// Start the lbd that is installed now, which takes over.
+    Upgrade {
+        /// Takes which process it is, or why there is none, in a sentence.
+        reply: oneshot::Sender<Result<UpgradeReport, String>>,
     },
     /// Stop the daemon.
     Stop {

@@ -11,6 +11,7 @@ pub(super) enum Call {
     Persistence(PersistenceQuery),
     ClearPersistence(PersistenceQuery),
     Health,
+    Certificates,
     Explain(ExplainQuery),
     Events(EventsQuery),
     Doctor(DoctorQuery),
@@ -21,6 +22,7 @@ pub(super) enum Call {
     Confirm,
     Rollback,
     Stop,
+    Upgrade,
     EffectiveConfig,
 }
 
@@ -50,9 +52,11 @@ impl From<QueryError> for Refusal {
 pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Call, Refusal> {
     let allowed = match path {
         "/v1/status" | "/v1/connections" | "/v1/explain" | "/v1/health" | "/v1/events" | "/v1/doctor"
-        | "/v1/config" | "/metrics" => "GET",
+        | "/v1/certificates" | "/v1/config" | "/metrics" => "GET",
         "/v1/persistence" => "GET, DELETE",
-        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" => "POST",
+        "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" | "/v1/upgrade" => {
+            "POST"
+        }
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
     };
     let query = query.unwrap_or_default();
@@ -65,6 +69,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("GET", "/v1/doctor") => return Ok(Call::Doctor(DoctorQuery::parse(query)?)),
         ("GET", "/v1/status") => Call::Status,
         ("GET", "/v1/health") => Call::Health,
+        ("GET", "/v1/certificates") => Call::Certificates,
         ("GET", "/v1/config") => Call::EffectiveConfig,
         ("GET", "/metrics") => Call::Metrics,
         ("POST", "/v1/order") => Call::Order,
@@ -73,6 +78,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("POST", "/v1/confirm") => Call::Confirm,
         ("POST", "/v1/rollback") => Call::Rollback,
         ("POST", "/v1/stop") => Call::Stop,
+        ("POST", "/v1/upgrade") => Call::Upgrade,
         _ => {
             let error = format!("{path} takes {allowed}, not {method}");
             return Err(Refusal { allow: Some(allowed), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error) });

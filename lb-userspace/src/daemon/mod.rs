@@ -21,10 +21,13 @@ mod orders;
 mod proofs;
 mod proxy;
 mod start;
+mod takeover;
 mod trace;
+mod upgrade;
 mod vips;
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +38,7 @@ use lb_core::capacity::Capacity;
 use lb_core::control::Control;
 use lb_core::view::{EventKind, ReloadRequest, Severity};
 use tokio::signal::unix::Signal;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -52,7 +55,9 @@ use interfaces::Device;
 use metrics::Metrics;
 pub use options::Options;
 use proofs::Unkept;
+use takeover::Successor;
 use trace::{Step, Tracing};
+use upgrade::Over;
 use vips::Vips;
 
 /// Room for events of each kind that wait for the loop.
@@ -72,12 +77,23 @@ const SWEEP_SHARE: u32 = 9;
 /// When it cannot start, in a sentence that says what to do.
 pub async fn run(options: Options) -> Result<()> {
     start::raise_file_limit();
-    let (daemon, server, requests) = Daemon::start(options).await?;
-    let (stop, stopped) = oneshot::channel();
-    let api = tokio::spawn(server.serve(requests, async {
-        let _ = stopped.await;
-    }));
-    daemon.run(stop, api).await
+    let mut options = options;
+    let mut kept = None;
+    loop {
+        let (daemon, server, requests) = Daemon::start(options.clone(), kept.take()).await?;
+        let (stop, stopped) = oneshot::channel();
+        let api = tokio::spawn(server.serve(requests, async {
+            let _ = stopped.await;
+        }));
+        let Over::Released(released) = daemon.run(stop, api).await? else { return Ok(()) };
+        match released.hand_over().await {
+            Ok(done) => return done.finish().await,
+            Err(proxy) => {
+                kept = Some(*proxy);
+                options.take_over = false;
+            }
+        }
+    }
 }
 
 struct Daemon {
@@ -90,11 +106,17 @@ struct Daemon {
     prober: Prober,
     vips: Vips,
     proxy: Proxy,
+    /// Why layer 7 services of the configuration are not served.
+    unserved: Vec<String>,
     certificates: proxy::Certificates,
     inbox: Inbox,
     metrics: Metrics,
     /// Places of listings that are being made.
     listings: Arc<Semaphore>,
+    /// What an earlier lbd, from which this one took over, has left to do.
+    predecessor: Option<watch::Receiver<takeover::Left>>,
+    /// The socket of successors.
+    _waiting: takeover::Waiting,
     /// What the last sweep found.
     swept: Swept,
     capacity: Capacity,
@@ -128,6 +150,7 @@ struct Inbox {
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Receiver<Report>,
     kernel: mpsc::Receiver<netlink::Event>,
+    successors: mpsc::Receiver<UnixStream>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -142,17 +165,20 @@ enum Event {
     Trace(Step),
     Timeout,
     Reload,
+    Successor(UnixStream),
     Stop,
 }
 
 /// How the loop ends.
 enum End {
     Stop,
+    /// A successor has everything.
+    Successor(Box<Successor>),
     Failed(anyhow::Error),
 }
 
 impl Daemon {
-    async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<()> {
+    async fn run(mut self, stop: oneshot::Sender<()>, api: JoinHandle<()>) -> Result<Over> {
         let end = loop {
             self.act().await;
             self.owe();
@@ -169,12 +195,15 @@ impl Daemon {
                 self.service.ready(self.status_line());
             }
         };
-        self.service.stopping();
         self.stop_trace(true).await;
-        self.leave_proxy().await;
+        if !matches!(end, End::Successor(_)) {
+            self.service.stopping();
+            self.leave_proxy().await;
+        }
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
-        let stopped = async { tokio::join!(api, self.metrics.endpoint.stop()) };
+        let endpoint = self.metrics.endpoint.stop();
+        let stopped = async { tokio::join!(api, endpoint) };
         tokio::pin!(stopped);
         loop {
             tokio::select! {
@@ -183,7 +212,8 @@ impl Daemon {
             }
         }
         match end {
-            End::Stop => Ok(()),
+            End::Stop => Ok(Over::Stopped),
+            End::Successor(successor) => Ok(Over::Released(self.release(*successor).await)),
             End::Failed(error) => Err(error),
         }
     }
@@ -208,6 +238,7 @@ impl Daemon {
             _ = self.inbox.terminate.recv() => Event::Stop,
             _ = self.inbox.interrupt.recv() => Event::Stop,
             _ = self.inbox.hangup.recv() => Event::Reload,
+            Some(stream) = self.inbox.successors.recv() => Event::Successor(stream),
             Some(event) = self.inbox.kernel.recv() => Event::Kernel(event),
             Some(report) = self.inbox.reports.recv() => Event::Probed(report),
             Some(request) = self.inbox.requests.recv() => Event::Request(request),
@@ -267,6 +298,9 @@ impl Daemon {
             Event::Timeout => self.timeout(now).await,
             // What came of it is told by the reload itself.
             Event::Reload => drop(self.reload(ReloadRequest::default()).await),
+            Event::Successor(stream) => {
+                return self.give(stream, now).map(|successor| End::Successor(Box::new(successor)));
+            }
             Event::Stop => {
                 self.keep_health_now(now);
                 self.told(EventKind::Daemon, Severity::Info, None, "lbd stops; the kernel goes on forwarding as it is");
@@ -325,6 +359,7 @@ impl Daemon {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.count_proxied();
                 self.watch_certificates(Instant::now());
+                self.serve_the_unserved(Instant::now());
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());

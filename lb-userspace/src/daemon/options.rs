@@ -20,6 +20,10 @@ pub struct Options {
     /// Where tables, program and links are pinned, on a BPF file system.
     #[arg(long, value_name = "DIRECTORY", default_value = "/sys/fs/bpf/lb")]
     pub pin_dir: PathBuf,
+    /// Take over from the running lbd: its listening sockets, tables and records; it finishes its connections and ends.
+    /// `lbctl upgrade` starts lbd like this.
+    #[arg(long)]
+    pub take_over: bool,
     /// Log every verdict of the datapath; slow, for debugging.
     #[arg(long)]
     pub log_verdicts: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
-use lb_core::view::{EventKind, Severity};
+use lb_core::view::{CertificateList, EventKind, Severity};
 
 use super::{Daemon, Options};
 use crate::proxy::Prepared;
@@ -19,13 +19,15 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What is known of the files of certificates.
 pub(super) struct Certificates {
     next: Instant,
+    /// When it is tried again to serve what could not be.
+    next_try: Instant,
     /// What is wrong with them, or soon will be.
     pub(super) problems: Vec<String>,
 }
 
 impl Certificates {
     pub(super) fn new(now: Instant) -> Self {
-        Self { next: now, problems: Vec::new() }
+        Self { next: now, next_try: now + LOOK_AGAIN, problems: Vec::new() }
     }
 }
 
@@ -61,6 +63,43 @@ impl Daemon {
         let before = std::mem::replace(&mut self.certificates.problems, problems.clone());
         for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
             self.told(EventKind::Configuration, Severity::Warning, None, problem);
+        }
+    }
+
+    /// What the configuration in force asks for and cannot have, for now.
+    pub(super) fn not_served(&mut self, problems: Vec<String>) {
+        let before = std::mem::replace(&mut self.unserved, problems.clone());
+        for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
+            self.told(EventKind::Configuration, Severity::Warning, None, problem);
+        }
+    }
+
+    /// What was in the way when lbd started may be gone by now.
+    pub(super) fn serve_the_unserved(&mut self, now: Instant) {
+        if self.unserved.is_empty() || now < self.certificates.next_try {
+            return;
+        }
+        self.certificates.next_try = now + LOOK_AGAIN;
+        let config = self.control.config().clone();
+        let (prepared, problems) = self.proxy.prepare(&config, &self.options.directory());
+        if problems != self.unserved {
+            if let Err(error) = self.commit_proxy(prepared, now) {
+                self.told(EventKind::Configuration, Severity::Warning, None, error.to_string());
+            }
+            if problems.is_empty() {
+                let sentence = "every layer 7 service is served now";
+                self.told(EventKind::Configuration, Severity::Info, None, sentence);
+            }
+            self.not_served(problems);
+        }
+    }
+
+    pub(super) fn certificate_list(&self) -> CertificateList {
+        let now = SystemTime::now();
+        let held = self.proxy.certificates();
+        CertificateList {
+            certificates: held.map(|held| held.views(now)).unwrap_or_default(),
+            warnings: self.certificates.problems.clone(),
         }
     }
 

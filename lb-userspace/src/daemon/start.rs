@@ -19,6 +19,7 @@ use tracing::warn;
 use super::happenings::Happenings;
 use super::metrics::Metrics;
 use super::proofs::Unkept;
+use super::takeover::{self, Predecessor};
 use super::vips::Vips;
 use super::{Daemon, Inbox, LISTINGS, Options, QUEUE, configuration, health, numbers, orders};
 use crate::api::{self, Request};
@@ -32,9 +33,17 @@ use crate::service::Notifier;
 const REPLACE_WITHIN: Duration = Duration::from_secs(10);
 
 impl Daemon {
-    pub(super) async fn start(options: Options) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
+    pub(super) async fn start(
+        options: Options,
+        kept: Option<Proxy>,
+    ) -> Result<(Self, api::Server, mpsc::Sender<Request>)> {
         dataplane::check_machine()?;
         let config = configuration::load(&options.config)?;
+        let runtime = options.runtime_dir();
+        let inherited = match options.take_over {
+            true => Some(tokio::task::block_in_place(|| Predecessor::ask(&runtime))?),
+            false => None,
+        };
         // The socket first: it is what a second daemon on this machine is refused by.
         let server = api::Server::bind(&options.socket, api::Limits::default())?;
         let (request_sender, requests) = mpsc::channel(QUEUE);
@@ -50,7 +59,6 @@ impl Daemon {
         let program = Program::load(&loading)?;
         let tables = Arc::new(Tables::open(&options.pin_dir)?);
         let installed = tables.installed()?;
-        let runtime = options.runtime_dir();
         let ids = numbers::adopt(&runtime, &installed)?;
         let now = Instant::now();
         let came_back = !installed.services.is_empty();
@@ -61,18 +69,26 @@ impl Daemon {
         let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
         let control =
             Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
+        let (successor_receiver, waiting) = takeover::listen(&runtime)?;
         let inbox = Inbox {
             requests,
             reports,
             kernel,
+            successors: successor_receiver,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         };
-        let mut proxy = Proxy::start(threads(&config_proxy), &options.state_dir).context("the proxy cannot start")?;
-        let prepared = proxy
-            .prepare(control.config(), &options.directory())
-            .map_err(|problems| anyhow::anyhow!("{} cannot run:\n{}", options.config.display(), problems.join("\n")))?;
+        let mut proxy = match kept {
+            Some(proxy) => proxy,
+            None => Proxy::start(threads(&config_proxy), &options.state_dir).context("the proxy cannot start")?,
+        };
+        let predecessor = inherited.map(|(predecessor, estate, sockets)| {
+            proxy.inherit(estate, sockets, SystemTime::now());
+            predecessor
+        });
+        // Whatever is wrong with a certificate or a port, layer 4 and the other services go on.
+        let (prepared, unserved) = proxy.prepare(control.config(), &options.directory());
         let base = options.directory();
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
@@ -85,10 +101,13 @@ impl Daemon {
             prober: Prober::new(report_sender, base),
             vips: Vips::default(),
             proxy,
+            unserved: Vec::new(),
             certificates: super::proxy::Certificates::new(now),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
             listings: Arc::new(Semaphore::new(LISTINGS)),
+            predecessor: None,
+            _waiting: waiting,
             swept: Swept::default(),
             capacity: Capacity::default(),
             sweeping: None,
@@ -122,6 +141,12 @@ impl Daemon {
         }
         daemon.plan_vips().await;
         daemon.commit_proxy(prepared, now)?;
+        daemon.proxy.close_inherited();
+        daemon.not_served(unserved);
+        if let Some(predecessor) = predecessor {
+            predecessor.accepting().context("the lbd before this one has ended meanwhile")?;
+            daemon.predecessor = Some(predecessor.follow());
+        }
         daemon.look_at_what_is_there().await;
         daemon.serve_metrics().await;
         daemon.keep_orders();

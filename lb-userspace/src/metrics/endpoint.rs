@@ -81,11 +81,14 @@ impl Endpoint {
     }
 
     /// Ends; the control loop has to read requests until this has returned.
-    pub async fn stop(self) {
-        let Some(Running { stop, task, .. }) = self.running else { return };
-        drop(stop);
-        // It ends by itself within the limits; a panic there has been reported.
-        let _ = task.await;
+    pub fn stop(&mut self) -> impl Future<Output = ()> + use<> {
+        let running = self.running.take();
+        async move {
+            let Some(Running { stop, task, .. }) = running else { return };
+            drop(stop);
+            // It ends by itself within the limits; a panic there has been reported.
+            let _ = task.await;
+        }
     }
 
     async fn bind(&mut self, address: SocketAddr) -> Result<Listener, BindError> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::Local;
+use chrono::{Local, SecondsFormat};
 use lb_core::config::model;
 use lb_core::proxy::access_log::{Record, Sampling, line};
 use tracing::{info, warn};
@@ -105,7 +105,7 @@ impl AccessLog {
             return;
         }
         drop(sampling);
-        let date = Local::now().format("%d/%b/%Y:%H:%M:%S%.3f").to_string();
+        let date = Local::now().to_rfc3339_opts(SecondsFormat::Millis, false);
         let text = line(&Record { date: &date, ..*record });
         if self.lines.try_send(Line { to: self.file.clone(), text }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);

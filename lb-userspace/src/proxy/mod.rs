@@ -12,6 +12,7 @@ mod access_log;
 mod choose;
 pub mod connect;
 mod connection;
+mod handover;
 mod http;
 mod listen;
 mod open;
@@ -27,7 +28,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,7 @@ use lb_core::view;
 use tracing::warn;
 
 use crate::dataplane::Steering;
+pub use handover::Estate;
 pub use prepare::Prepared;
 pub use real_server::Carried;
 
@@ -64,6 +66,8 @@ pub struct Proxy {
     listeners: BTreeMap<SocketAddr, Listening>,
     /// Sockets of an earlier lbd that nobody has asked for yet.
     inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
+    /// Records of an earlier lbd that wait for their service.
+    left_clients: handover::Remembered,
     steering: Option<Steering>,
     states: BTreeMap<ServerKey, ServerInput>,
     tickets: BTreeMap<String, Arc<Tickets>>,
@@ -101,6 +105,7 @@ impl Proxy {
             last_number: 0,
             listeners: BTreeMap::new(),
             inherited: BTreeMap::new(),
+            left_clients: handover::Remembered::new(),
             steering: None,
             states: BTreeMap::new(),
             tickets: BTreeMap::new(),
@@ -328,23 +333,6 @@ impl Proxy {
     #[must_use]
     pub fn clients(&self) -> u32 {
         self.shared.clients.load(Ordering::Relaxed)
-    }
-
-    /// Descriptors of every listening socket, for a later lbd.
-    pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &[TcpListener])> {
-        self.listeners.iter().map(|(address, listening)| (*address, listening.sockets.as_slice()))
-    }
-
-    /// Takes over the sockets of an earlier lbd; those that no configuration asks for are closed by
-    /// [`Self::close_inherited`].
-    pub fn inherit(&mut self, sockets: BTreeMap<SocketAddr, Vec<OwnedFd>>) {
-        let sockets = sockets.into_iter();
-        self.inherited = sockets.map(|(at, fds)| (at, fds.into_iter().map(TcpListener::from).collect())).collect();
-    }
-
-    /// The configuration is in force: what is left of the inheritance is not needed.
-    pub fn close_inherited(&mut self) {
-        self.inherited.clear();
     }
 
     /// What has been carried for each service.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lb_core::config::model::{
     Config, Fallback, Mode, PassiveHealth, PersistenceBy, PortRange, RealServer as Real, VirtualService,
@@ -40,19 +41,17 @@ pub(super) struct Aim {
 }
 
 impl Proxy {
-    /// Reads and opens everything that the layer 7 services of this configuration need.
-    ///
-    /// # Errors
-    /// All that is in the way, one sentence each.
-    pub fn prepare(&mut self, config: &Config, base: &Path) -> Result<Prepared, Vec<String>> {
-        let certificates = Certificates::load(config, base)?;
-        let (mut problems, mut services, mut listeners) = (Vec::new(), Vec::new(), BTreeMap::new());
+    /// Reads and opens everything that the layer 7 services of this configuration need. What cannot be had is said,
+    /// one sentence each; what it is for is not in what was prepared.
+    pub fn prepare(&mut self, config: &Config, base: &Path) -> (Prepared, Vec<String>) {
+        let (certificates, mut problems) = Certificates::read(config, base);
+        let (mut services, mut listeners) = (Vec::new(), BTreeMap::new());
         for service in config.virtual_services.iter().filter(|service| !service.mode.is_layer_4()) {
-            for (address, aim) in aims(service) {
-                listeners.insert(address, aim);
-            }
             match self.running(service, config, &certificates, base) {
-                Ok(running) => services.push((service.name.clone(), running)),
+                Ok(running) => {
+                    listeners.extend(aims(service));
+                    services.push((service.name.clone(), running));
+                }
                 Err(problem) => problems.push(format!("virtual service {}: {problem}", service.name)),
             }
         }
@@ -68,11 +67,9 @@ impl Proxy {
                 Err(problem) => problems.push(problem),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        listeners.retain(|address, _| self.listeners.contains_key(address) || new_sockets.contains_key(address));
         let max_connections = config.node.proxy.max_connections;
-        Ok(Prepared { services, listeners, new_sockets, certificates, max_connections })
+        (Prepared { services, listeners, new_sockets, certificates, max_connections }, problems)
     }
 
     fn running(
@@ -117,6 +114,9 @@ impl Proxy {
             }
         };
         let clients = self.records(service, config);
+        if let Some(clients) = &clients {
+            self.recall(&service.name, clients, Instant::now());
+        }
         Ok(Running { config: service.clone(), pools, fallback, policy, tls, clients, log })
     }
 

@@ -75,6 +75,12 @@ impl Notifier {
         self.tell("STOPPING=1\nSTATUS=stopping\n".to_owned());
     }
 
+    /// Another process is the service from now on; this one says nothing more.
+    pub fn succeeded_by(&mut self, pid: i32) {
+        self.tell(format!("MAINPID={pid}\n"));
+        self.messages = None;
+    }
+
     /// A line for people, told when it is another one than before.
     pub fn status(&mut self, status: String) {
         if self.status != status {

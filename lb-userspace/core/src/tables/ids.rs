@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::translation::{POOLS_PER_KEY, PoolKey};
 
 /// What makes a real server the same one. Anything else may change under its number.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ServerIdentity {
     /// Name of its virtual service.
     pub service: String,

@@ -82,3 +82,10 @@ pub struct PersistenceCleared {
     /// How many.
     pub cleared: u64,
 }
+
+/// A newer lbd was started and takes over; it has when the overview shows its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeReport {
+    /// Its process.
+    pub pid: u32,
+}

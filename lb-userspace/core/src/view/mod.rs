@@ -31,7 +31,7 @@ pub use certificate::{CertificateChain, CertificateList, CertificateView, OcspSt
 pub use connections::{Connection, Connections, ConnectionsQuery, ConnectionsSort, Span};
 pub use control::{
     ConfirmReport, ErrorBody, InvalidConfiguration, PersistenceCleared, ReloadReport, ReloadRequest, ReloadResult,
-    StopReport, StopRequest,
+    StopReport, StopRequest, UpgradeReport,
 };
 pub use doctor::{
     DoctorLine, DoctorQuery, Examination, Finding, FindingCode, FindingSeverity, Place, Progress, Remedy,
@@ -46,7 +46,8 @@ pub use proxied::{Proxied, ProxyFailure};
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
 pub use real_server::{NextHop, RealServer, SourcePorts};
 pub use status::{
-    Configuration, Counter, Interface, LinkState, Status, Table, VirtualService, XdpAttachment, service_state,
+    Configuration, Counter, Interface, LinkState, Predecessor, Status, Table, VirtualService, XdpAttachment,
+    service_state,
 };
 pub use trace::{
     DEFAULT_TRACE_SECONDS, Fragment, Frame, Leaving, MAX_TRACE_SECONDS, TcpFlag, TraceEnd, TraceLine, TraceRequest,

@@ -16,6 +16,10 @@ pub struct Status {
     pub node: String,
     /// Version of the daemon.
     pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// The daemon that this one took over from, as long as it has connections to finish.
+    pub predecessor: Option<Predecessor>,
     /// Since the daemon started.
     pub uptime_seconds: u64,
     /// The configuration in force.
@@ -32,6 +36,15 @@ pub struct Status {
     pub new_flows_beyond_limit: u64,
     /// What is wrong with this machine itself, one sentence each.
     pub problems: Vec<String>,
+}
+
+/// A daemon that was replaced and finishes its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its process.
+    pub pid: u32,
+    /// Connections that it has left.
+    pub connections: u64,
 }
 
 /// The configuration in force.

@@ -198,7 +198,8 @@ fn a_described_service_has_the_words_of_the_overview() {
 #[test]
 fn the_status_is_the_json_that_others_rely_on() {
     let text = r#"{
-        "node": "lb1", "version": "0.1.0", "uptime_seconds": 9,
+        "node": "lb1", "version": "0.1.0", "pid": 7,
+        "predecessor": {"pid": 6, "connections": 5}, "uptime_seconds": 9,
         "configuration": {
             "path": "/etc/lb/lb.yaml", "loaded_seconds_ago": 8, "services": 1, "confirm_within_seconds": 42
         },

@@ -21,10 +21,10 @@ use lb_core::config::model::FlowTimeouts;
 use lb_core::listing::{Listing, Named};
 use lb_core::tables::expiry::TickTimeouts;
 use lb_core::view::{
-    Check, Configuration, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Event, EventKind, Events,
-    EventsQuery, Examination, Finding, FindingCode, HealthList, HealthState, OrderReport, OrderRequest,
-    PersistenceList, PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample,
-    ServerState, Severity, Status,
+    CertificateChain, CertificateList, CertificateView, Check, Configuration, ConfirmReport, Connections,
+    ConnectionsQuery, DoctorLine, Event, EventKind, Events, EventsQuery, Examination, Finding, FindingCode, HealthList,
+    HealthState, OcspState, OrderReport, OrderRequest, PersistenceList, PersistenceRecord, Place, Progress,
+    ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState, Severity, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -63,6 +63,8 @@ pub(crate) fn status() -> Status {
     Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
+        pid: 7,
+        predecessor: None,
         uptime_seconds: 7,
         configuration: Configuration {
             path: "/etc/lb/lb.yaml".into(),
@@ -150,6 +152,26 @@ pub(crate) fn health() -> HealthList {
         under_way: 1,
         latest_start_ms: 7,
     }
+}
+
+pub(crate) fn certificates() -> CertificateList {
+    let certificate = CertificateView {
+        label: "pacs".into(),
+        names: vec!["pacs.example".into(), "*.pacs.example".into()],
+        issuer: "Hospital CA".into(),
+        not_before_seconds: 1_764_547_200,
+        not_after_seconds: 1_796_083_200,
+        days_left: 9,
+        key: "ECDSA P-256".into(),
+        sha256: "AA:BB".into(),
+        chain: CertificateChain::UnknownAuthority,
+        sent: 2,
+        ocsp: OcspState::Outdated,
+        files: vec!["/etc/lb/certs/pacs.pem".into(), "/etc/lb/certs/pacs.key".into()],
+        services: vec!["Viewer".into()],
+    };
+    let warnings = vec!["certificate pacs expires in 9 days (2026-12-01): renew it".into()];
+    CertificateList { certificates: vec![certificate], warnings }
 }
 
 pub(crate) fn event(id: u64, server: &str, sentence: &str) -> Event {
@@ -285,6 +307,7 @@ async fn control(
                 holding.notify_one();
             }
             Request::Status { reply } => send(reply, status()),
+            Request::Upgrade { reply } => send(reply, Err("there is nothing to upgrade to".to_owned())),
             Request::Connections { query, reply } => send(reply, connections(&query)),
             Request::Persistence { query, reply } => send(reply, query.select(records())),
             Request::ClearPersistence { query, reply } => {
@@ -294,6 +317,7 @@ async fn control(
             Request::Doctor { service, reply } => send(reply, examination(service.as_deref())),
             Request::Explain { query, reply } => send(reply, explained(&query)),
             Request::Health { reply } => send(reply, health()),
+            Request::Certificates { reply } => send(reply, certificates()),
             Request::Events { query, reply } => send(reply, select(&events(), &query)),
             Request::Order { request, reply } => send(reply, order(request)),
             Request::Trace { reply, .. } => send(reply, Err(TraceRefused::Busy("alice traces 192.0.2.7".into()))),

@@ -71,6 +71,13 @@ fn head(status: &Status, colour: bool) -> String {
     if !interfaces.is_empty() {
         let _ = writeln!(out, "{}", interfaces.join("   "));
     }
+    if let Some(before) = &status.predecessor {
+        let left = match before.connections {
+            1 => "1 connection".to_owned(),
+            more => format!("{} connections", count(more)),
+        };
+        let _ = writeln!(out, "The lbd before this one (pid {}) finishes {left}", before.pid);
+    }
     if let Some(seconds) = configuration.confirm_within_seconds {
         let text = format!("The configuration is rolled back in {seconds} s unless you run: lbctl confirm");
         let _ = writeln!(out, "{}", Style::Yellow.paint(&text, colour));

@@ -197,7 +197,8 @@ async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
             if cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Driven::Cut);
             }
-            if !finishing && finish.as_mut().poll(cx).is_ready() {
+            // A client of HTTP/1.1 is told with its next answer: who closes an idle connection may meet a request on it.
+            if connection.is_h2 && !finishing && finish.as_mut().poll(cx).is_ready() {
                 finishing = true;
                 driver.finish();
             }

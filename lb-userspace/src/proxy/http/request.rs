@@ -46,18 +46,23 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
     let running = connection.service.running();
     let (mut head, incoming) = request.into_parts();
     let is_head = head.method == hyper::Method::HEAD;
+    // Whether the body is wanted is for the real server to say, not for this proxy.
+    let expects = head.headers.get(EXPECT).cloned();
     let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => own(exchange, Some(answer)),
         Ok(forward) => {
-            let letter = Letter::new(head, incoming);
+            let letter = Letter::new(head, incoming, expects);
             let mut exchange = exchange;
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
         }
     };
+    if !connection.is_h2 && connection.service.finish.number() > 0 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
         *data = None;
     }
@@ -135,8 +140,12 @@ struct Letter {
 }
 
 impl Letter {
-    fn new(head: Parts, incoming: Incoming) -> Self {
-        let gate = head.headers.contains_key(EXPECT).then(Arc::<Gate>::default);
+    fn new(mut head: Parts, incoming: Incoming, expects: Option<HeaderValue>) -> Self {
+        let expects = expects.filter(|_| !incoming.is_end_stream());
+        let gate = expects.is_some().then(Arc::<Gate>::default);
+        if let Some(expects) = expects {
+            head.headers.insert(EXPECT, expects);
+        }
         let progress = Rc::new(Progress::default());
         let (is_empty, method) = (incoming.is_end_stream(), head.method.clone());
         let body = match is_empty {

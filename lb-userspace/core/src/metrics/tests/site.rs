@@ -56,6 +56,8 @@ pub(super) fn site() -> Site {
         status: Status {
             node: "lb1".to_owned(),
             version: "0.1.0".to_owned(),
+            pid: 7,
+            predecessor: None,
             uptime_seconds: 9_999,
             configuration: Configuration {
                 path: "/etc/lb/lb.yaml".to_owned(),

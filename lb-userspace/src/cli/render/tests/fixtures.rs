@@ -87,6 +87,8 @@ pub(in crate::cli) fn good_day() -> Status {
     Status {
         node: "lb1".into(),
         version: "0.1.0".into(),
+        pid: 7,
+        predecessor: None,
         uptime_seconds: 273_840,
         configuration: Configuration {
             path: "/etc/lb/lb.yaml".into(),
