@@ -89,6 +89,7 @@ impl Daemon {
         });
         // Whatever is wrong with a certificate or a port, layer 4 and the other services go on.
         let (prepared, unserved) = proxy.prepare(control.config(), &options.directory());
+        let base = options.directory();
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
             options,
@@ -98,7 +99,7 @@ impl Daemon {
             clock,
             netlink: Netlink::start(kernel_sender)?,
             transparent: None,
-            prober: Prober::new(report_sender),
+            prober: Prober::new(report_sender, base),
             vips: Vips::default(),
             proxy,
             unserved: Vec::new(),
