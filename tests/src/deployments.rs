@@ -22,6 +22,8 @@ pub const MEDIA_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 94, 110));
 pub const MEDIA_VIP_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x94, 0, 0, 0, 0, 0, 0x110));
 /// A VIP in another subnet than its real servers.
 pub const TWO_ARM_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 20, 90, 105));
+/// All three services of the iCAS FS deployment.
+pub const ICAS_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 110, 65));
 /// The port of the echo servers in these tests, one that Harmonic's traffic uses.
 pub const ECHO_PORT: u16 = 50_002;
 
@@ -79,6 +81,20 @@ pub fn harmonic(lab: &Lab) -> Result<Site> {
     let balancer = lab.host_on("lb1", &network, &["192.168.94.40/24", "fd00:94::40/64"])?;
     let (servers, vips) = ([("HT1", 115), ("HT2", 116)], [MEDIA_VIP, MEDIA_VIP_V6]);
     site(lab, network, balancer, "192.168.94", Some("fd00:94::"), &servers, &vips)
+}
+
+/// iCAS FS: 192.168.110.0/24, balancer .40, iCAS-FS-1 .70 and iCAS-FS-2 .71 behind [`ICAS_VIP`], and a host .80 where
+/// the nodes keep their objects.
+///
+/// # Errors
+/// When the lab cannot be laid out.
+pub fn icas(lab: &Lab) -> Result<(Site, Host)> {
+    let network = lab.network()?;
+    let balancer = lab.host_on("lb1", &network, &["192.168.110.40/24"])?;
+    let storage = lab.host_on("storage", &network, &["192.168.110.80/24"])?;
+    // A proxy's real servers need no VIP.
+    let servers = [("iCAS-FS-1", 70), ("iCAS-FS-2", 71)];
+    Ok((site(lab, network, balancer, "192.168.110", None, &servers, &[])?, storage))
 }
 
 /// Both on one balancer: Insignia at its `eth0`, Harmonic at its `eth1`. The hosts of the second

@@ -9,6 +9,7 @@ mod count;
 mod ebpf;
 mod packages;
 mod programs;
+mod python;
 mod run;
 mod setup;
 mod steps;

@@ -54,8 +54,8 @@ pub(crate) struct Package {
     pub(crate) name: &'static str,
     /// The program it is wanted for: when that is there, wherever it came from, so is the package.
     pub(crate) program: Option<&'static str>,
-    /// The service it would start at every boot, which nobody asked for here.
-    pub(crate) service: Option<&'static str>,
+    /// The services it would start at every boot, which nobody asked for here.
+    pub(crate) services: &'static [&'static str],
 }
 
 /// A cargo tool that crates.io has.
@@ -70,11 +70,11 @@ pub(crate) struct Tool {
 }
 
 const fn program(name: &'static str, program: &'static str) -> Package {
-    Package { name, program: Some(program), service: None }
+    Package { name, program: Some(program), services: &[] }
 }
 
 const fn library(name: &'static str) -> Package {
-    Package { name, program: None, service: None }
+    Package { name, program: None, services: &[] }
 }
 
 const LAB: &[Package] = &[
@@ -93,7 +93,7 @@ const LAB: &[Package] = &[
 
 const SOFTWARE: &[Package] = &[
     program("dcmtk", "storescp"),
-    Package { name: "nginx-light", program: Some("nginx"), service: Some("nginx") },
+    Package { name: "nginx-light", program: Some("nginx"), services: &["nginx"] },
     library("libnginx-mod-rtmp"),
     program("openssl", "openssl"),
     program("ffmpeg", "ffmpeg"),
@@ -108,10 +108,19 @@ const SOFTWARE: &[Package] = &[
     library("gstreamer1.0-plugins-bad"),
     library("gstreamer1.0-plugins-ugly"),
     program("socat", "socat"),
+    Package { name: "samba", program: Some("smbd"), services: &["smbd", "nmbd", "samba-ad-dc"] },
+    program("smbclient", "smbclient"),
+    Package { name: "nfs-ganesha", program: Some("ganesha.nfsd"), services: &["nfs-ganesha"] },
+    library("nfs-ganesha-vfs"),
+    Package { name: "rpcbind", program: Some("rpcbind"), services: &["rpcbind.socket", "rpcbind"] },
+    program("libnfs-utils", "nfs-cp"),
 ];
 
-// cargo-deny fetches the database of advisories with it.
-const TEST_PACKAGES: &[Package] = &[program("git", "git")];
+const TEST_PACKAGES: &[Package] = &[
+    // cargo-deny fetches the database of advisories with it.
+    program("git", "git"),
+    library("python3-venv"),
+];
 
 const TEST_TOOLS: &[Tool] = &[
     // Without self-update, which brings a TLS stack to download what cargo installs anyway.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::packages::{Group, Package, Tool};
 use crate::toolchain::{self, DEBIANS_COMPILER, LINKER_LLVM, LINKER_VERSION};
-use crate::{apt, run};
+use crate::{apt, python, run};
 
 /// What to do about what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ struct Missing {
     linker: bool,
     /// rustup components of the compiler in use.
     components: Vec<&'static str>,
+    /// The Python packages of the labs.
+    python: bool,
 }
 
 /// Sees to it that the groups' needs are met, and says so line by line.
@@ -91,9 +93,9 @@ fn look_at(group: Group) -> Missing {
     let names: Vec<&'static str> = candidates.iter().map(|package| package.name).collect();
     let packages = if names.is_empty() { names } else { apt::absent(&names) };
     let services =
-        candidates.iter().filter(|package| packages.contains(&package.name)).filter_map(|package| package.service);
+        candidates.iter().filter(|package| packages.contains(&package.name)).flat_map(|package| package.services);
     let mut missing = Missing {
-        services: services.collect(),
+        services: services.copied().collect(),
         tools: group.tools().iter().filter(|tool| run::find_program(tool.name).is_none()).collect(),
         packages,
         ..Missing::default()
@@ -104,7 +106,10 @@ fn look_at(group: Group) -> Missing {
             missing.packages = if wanted.packages.is_empty() { Vec::new() } else { apt::absent(&wanted.packages) };
             missing.linker = wanted.linker;
         }
-        Group::TestTools => missing.components = absent_components(),
+        Group::TestTools => {
+            missing.components = absent_components();
+            missing.python = !python::is_current();
+        }
         Group::Lab | Group::Software => {}
     }
     missing
@@ -126,6 +131,7 @@ impl Missing {
         self.tools.extend(other.tools);
         self.linker |= other.linker;
         self.components.extend(other.components);
+        self.python |= other.python;
     }
 
     fn is_empty(&self) -> bool {
@@ -136,6 +142,7 @@ impl Missing {
         let mut names = self.packages.clone();
         names.extend(self.linker.then_some("bpf-linker"));
         names.extend(&self.components);
+        names.extend(self.python.then_some(python::NAME));
         names.extend(self.tools.iter().map(|tool| tool.name));
         names
     }
@@ -154,7 +161,7 @@ impl Missing {
             println!("{}: {}", step.what, run::show(&step.command));
             run::run(&mut step.command)?;
         }
-        Ok(())
+        if self.python { python::install() } else { Ok(()) }
     }
 
     fn debians_compiler(&self) -> bool {
@@ -187,6 +194,8 @@ impl Missing {
             parts.push(if root { apt } else { format!("sudo sh -c {}", run::quote(&apt)) });
         }
         parts.extend(self.cargo_steps().iter().map(CargoStep::command_line));
+        // It is made by this program alone, which then knows what it was made from.
+        parts.extend(self.python.then(|| "cargo xtask setup".to_owned()));
         parts.join(" && ")
     }
 }

@@ -93,6 +93,11 @@ impl Process {
         fs::read(&self.log).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Where all it says is written.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     /// Removes its log.
     pub fn forget_log(&self) {
         // One that is still there is shown when the test fails: no more than noise.

@@ -1,8 +1,9 @@
 //! Certificates as an administrator makes them: with openssl.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::lab::{Host, require};
 
@@ -45,9 +46,20 @@ impl Authority {
     /// # Errors
     /// When openssl fails.
     pub fn issue(&self, host: &Host, name: &str, days: i32) -> Result<Certificate> {
+        self.issue_for(host, &[name], days)
+    }
+
+    /// The same for several names, which may be addresses.
+    ///
+    /// # Errors
+    /// When openssl fails.
+    pub fn issue_for(&self, host: &Host, names: &[&str], days: i32) -> Result<Certificate> {
+        let name = names.first().context("a certificate has a name")?;
         let [certificate, key] = files(host, &format!("{name}-{days}"));
         let request = certificate.with_extension("csr");
-        let names = format!("subjectAltName=DNS:{name}");
+        let kind = |name: &&str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+        let names: Vec<String> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
+        let names = format!("subjectAltName={}", names.join(","));
         openssl(host, &["req", "-subj", "/CN=server", "-addext", &names], &request, &key)?;
         let [request, own, ours, our_key] =
             [&request, &certificate, &self.certificate, &self.key].map(|path| path.display().to_string());
@@ -66,6 +78,17 @@ impl Certificate {
     pub fn self_signed(host: &Host, name: &str) -> Result<Self> {
         let Authority { certificate, key } = Authority::new(host, name)?;
         Ok(Self { certificate, key })
+    }
+
+    /// Writes both into a PKCS #12 archive, as certificates are bought and exported.
+    ///
+    /// # Errors
+    /// When openssl fails.
+    pub fn write_pfx(&self, host: &Host, to: &Path, password: &str) -> Result<()> {
+        let [certificate, key, to] = [&self.certificate, &self.key, to].map(|path| path.display().to_string());
+        let password = format!("pass:{password}");
+        let export = ["openssl", "pkcs12", "-export", "-in", &certificate, "-inkey", &key, "-passout", &password];
+        host.run(&[&export[..], &["-out", &to]].concat())?.success().map(|_| ())
     }
 }
 

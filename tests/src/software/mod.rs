@@ -4,11 +4,17 @@
 //! test can assert. Absent: installing anything; a missing program is an error that says how.
 
 pub mod certificate;
+pub mod curl;
 pub mod dicom;
 pub mod echo;
 pub mod ffmpeg;
+pub mod files;
 pub mod iperf;
+pub mod nfs;
 pub mod nginx;
 pub mod prometheus;
+pub mod python;
 pub mod rtsp;
+pub mod s3;
+pub mod samba;
 pub mod status_page;

@@ -1,12 +1,12 @@
 //! nginx: a status page, a page that says who answered, and RTMP (libnginx-mod-rtmp).
 
 use std::fs;
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::files::RandomFile;
 use crate::lab::{Host, Output, Process, require};
 
 /// RTMP.
@@ -104,11 +104,7 @@ pub fn fetch_numbered(client: &Host, server: SocketAddr, count: usize, parallel:
 /// # Errors
 /// When there is no room for it.
 pub fn write_file(host: &Host, name: &str, bytes: u64) -> Result<String> {
-    let file = host.folder().join(name);
-    let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?.take(bytes);
-    let copied = std::io::copy(&mut random, &mut fs::File::create(&file)?);
-    copied.with_context(|| format!("cannot write {}", file.display()))?;
-    first_word(host.run(&["sha256sum", &file.display().to_string()])?)
+    Ok(RandomFile::write(host, name, bytes)?.hash)
 }
 
 /// Fetches a file with curl; the SHA-256 of what came.
