@@ -182,6 +182,13 @@ struct Sending {
     running: Arc<Running>,
 }
 
+/// What came of the attempt before this one.
+struct Before {
+    failure: Failure,
+    /// None of the request was sent.
+    is_unsent: bool,
+}
+
 /// What came of one attempt.
 enum Attempted {
     Answered(Response<Incoming>, Way, Pace),
@@ -201,12 +208,17 @@ impl Sending {
         let pool = running.pool(self.forward.pool.as_deref());
         let passive = running.config.proxy.passive_health.is_some();
         let mut tried: Vec<usize> = Vec::new();
+        let mut before = None;
         loop {
             let asker = Asker { client: connection.ends.client, cookie: self.forward.cookie.as_deref(), rdp: None };
             let chosen = match choose(service, &running, pool, &asker, &tried).await {
                 Ok(chosen) => chosen,
-                Err(failure) => return self.fail(policy, failure),
+                Err(failure) => return self.fail(policy, failure, before),
             };
+            if before.is_some() {
+                service.counters.retries.fetch_add(1, Ordering::Relaxed);
+                self.exchange.retries += 1;
+            }
             let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
             self.exchange.chosen = Some(chosen);
             if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
@@ -215,7 +227,9 @@ impl Sending {
                 return own(self.exchange, Some(answer));
             }
             let again = tried.len() < limit && letter.is_repeatable();
-            let failure = match self.attempt(policy, &entry, &mut letter, again).await {
+            let attempted = self.attempt(policy, &entry, &mut letter, again).await;
+            let is_unsent = matches!(attempted, Attempted::Unsent(_));
+            let failure = match attempted {
                 Attempted::Answered(response, way, pace) => {
                     if passive {
                         tell(&entry, entry.live.answered(response.status().as_u16(), Instant::now()));
@@ -224,14 +238,13 @@ impl Sending {
                 }
                 Attempted::Unsent(failure) if tried.len() < limit => failure,
                 Attempted::Lost(failure) if again && failure != Failure::ClientTimeout => failure,
-                Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure),
+                Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure, None),
             };
             if !service.budget.may_retry(Instant::now()) {
-                return self.fail(policy, failure);
+                return self.fail(policy, failure, None);
             }
-            service.counters.retries.fetch_add(1, Ordering::Relaxed);
-            self.exchange.retries += 1;
             self.exchange.chosen = None;
+            before = Some(Before { failure, is_unsent });
             tried.push(at);
         }
     }
@@ -319,11 +332,16 @@ impl Sending {
         Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))
     }
 
-    fn fail(self, policy: &Policy, failure: Failure) -> Response<Outgoing> {
+    /// `before`: what another real server has failed with.
+    fn fail(self, policy: &Policy, failure: Failure, before: Option<Before>) -> Response<Outgoing> {
         let mut exchange = self.exchange;
-        exchange.failed(failure);
+        let nobody = failure == Failure::NoServer;
         // Nobody can be asked: the service may have something to say for that.
-        let fallback = if failure == Failure::NoServer { policy.fallback() } else { None };
+        let says = nobody && before.as_ref().is_none_or(|before| before.is_unsent);
+        let fallback = if says { policy.fallback() } else { None };
+        // That nobody else is there says less than why the one who was asked failed.
+        let failure = before.filter(|_| nobody).map_or(failure, |before| before.failure);
+        exchange.failed(failure);
         own(exchange, Some(fallback.unwrap_or_else(|| policy.error(status(failure)))))
     }
 }
