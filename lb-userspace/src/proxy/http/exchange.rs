@@ -15,6 +15,7 @@ use lb_core::proxy::access_log::{self, End, Record, Times};
 use lb_core::proxy::balance::Candidate as _;
 
 use super::Connection;
+use super::body::Progress;
 use super::upstream::Idle;
 use crate::proxy::choose::Chosen;
 use crate::proxy::service::Running;
@@ -39,6 +40,8 @@ pub(super) struct Exchange {
     sent: u64,
     failure: Option<Failure>,
     completed: bool,
+    /// How far its body has come, if anybody was to get it.
+    pub(super) progress: Option<Rc<Progress>>,
 }
 
 /// The line of a request, as it came.
@@ -66,6 +69,7 @@ impl Line {
 impl Exchange {
     pub(super) fn begin(connection: Rc<Connection>, running: Arc<Running>, head: &Parts) -> Box<Self> {
         connection.watch.begin();
+        connection.unread.set(false);
         connection.service.counters.requests.fetch_add(1, Ordering::Relaxed);
         let line = running.log.is_some().then(|| Line::new(head));
         Box::new(Self {
@@ -83,6 +87,7 @@ impl Exchange {
             sent: 0,
             failure: None,
             completed: false,
+            progress: None,
         })
     }
 
@@ -125,6 +130,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.connection.watch.end();
+        if self.progress.as_ref().is_some_and(|progress| !progress.is_done()) {
+            self.connection.unread.set(true);
+        }
         if !self.completed {
             self.failed(Failure::ClientGone);
         }

@@ -51,10 +51,15 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
     let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
-        Err(answer) => own(exchange, Some(answer)),
+        Err(answer) => {
+            let response = own(exchange, Some(answer));
+            connection.unread.set(!incoming.is_end_stream());
+            response
+        }
         Ok(forward) => {
             let letter = Letter::new(head, incoming, expects);
             let mut exchange = exchange;
+            exchange.progress = Some(Rc::clone(&letter.progress));
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
