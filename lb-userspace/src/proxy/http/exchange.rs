@@ -16,6 +16,7 @@ use lb_core::proxy::balance::Candidate as _;
 
 use super::Connection;
 use super::body::Progress;
+use super::executor::Reading;
 use super::upstream::Idle;
 use crate::proxy::choose::Chosen;
 use crate::proxy::service::Running;
@@ -42,6 +43,8 @@ pub(super) struct Exchange {
     completed: bool,
     /// How far its body has come, if anybody was to get it.
     pub(super) progress: Option<Rc<Progress>>,
+    /// HTTP/2.
+    pub(super) reading: Option<Rc<Reading>>,
 }
 
 /// The line of a request, as it came.
@@ -88,6 +91,7 @@ impl Exchange {
             failure: None,
             completed: false,
             progress: None,
+            reading: None,
         })
     }
 
@@ -107,6 +111,20 @@ impl Exchange {
     /// Bytes of the answer's body go on.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// A part of the answer's body is handed over.
+    pub(super) fn holds(&self) {
+        if let Some(reading) = &self.reading {
+            reading.holds();
+        }
+    }
+
+    /// What was handed over has gone, and there is no more yet.
+    pub(super) fn waits(&self) {
+        if let Some(reading) = &self.reading {
+            reading.waits();
+        }
     }
 
     /// All of the answer has come.
@@ -133,7 +151,9 @@ impl Drop for Exchange {
         if self.progress.as_ref().is_some_and(|progress| !progress.is_done()) {
             self.connection.unread.set(true);
         }
-        if !self.completed {
+        if self.reading.as_ref().is_some_and(|reading| reading.is_given_up()) {
+            self.failed(Failure::ClientTimeout);
+        } else if !self.completed {
             self.failed(Failure::ClientGone);
         }
         let Some(log) = &self.running.log else { return };

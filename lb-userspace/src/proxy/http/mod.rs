@@ -40,6 +40,7 @@ use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
 use body::Outgoing;
+use executor::{Reading, Streams};
 use lb_core::proxy::failure::Failure;
 use request::handle;
 use timer::Timer;
@@ -78,6 +79,8 @@ pub(super) struct Connection {
     tunnel: RefCell<Option<Tunnel>>,
     /// The last request was answered before all of it had come.
     unread: Cell<bool>,
+    /// HTTP/2: of the request that has come last, until its stream has a task.
+    newest: Cell<Option<Rc<Reading>>>,
 }
 
 impl Connection {
@@ -122,6 +125,7 @@ pub(super) async fn serve<S: End + 'static>(
         is_h2: speaks_h2,
         tunnel: RefCell::new(None),
         unread: Cell::new(false),
+        newest: Cell::new(None),
     });
     drop(running);
     let requests = Rc::clone(&connection);
@@ -129,7 +133,7 @@ pub(super) async fn serve<S: End + 'static>(
     let io = Watched::new(stream, watch);
     let max_header = usize::try_from(http.max_header_bytes).unwrap_or(usize::MAX);
     if speaks_h2 {
-        let mut builder = http2::Builder::new(executor::Local);
+        let mut builder = http2::Builder::new(Streams(Rc::clone(&connection)));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -286,7 +290,7 @@ where
     }
 }
 
-impl<S, H> Driver for http2::Connection<Watched<S>, H, executor::Local>
+impl<S, H> Driver for http2::Connection<Watched<S>, H, Streams>
 where
     S: End + 'static,
     H: HttpService<Incoming, ResBody = Outgoing, Future: 'static>,

@@ -23,6 +23,7 @@ use lb_core::proxy::http::{
 use super::Connection;
 use super::body::{Gate, Outgoing, Progress, RequestBody, ServerBody};
 use super::exchange::Exchange;
+use super::executor::Reading;
 use super::pace::Pace;
 use super::upgrade::Tunnel;
 use super::upstream::{Way, send_shared};
@@ -39,16 +40,23 @@ pub(super) fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>> {
-    Box::pin(async move { Ok(answer(connection, request).await) })
+    let reading = connection.is_h2.then(Rc::<Reading>::default);
+    connection.newest.set(reading.clone());
+    Box::pin(async move { Ok(answer(connection, request, reading).await) })
 }
 
-async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Outgoing> {
+async fn answer(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+    reading: Option<Rc<Reading>>,
+) -> Response<Outgoing> {
     let running = connection.service.running();
     let (mut head, incoming) = request.into_parts();
     let is_head = head.method == hyper::Method::HEAD;
     // Whether the body is wanted is for the real server to say, not for this proxy.
     let expects = head.headers.get(EXPECT).cloned();
-    let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    let mut exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    exchange.reading = reading;
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => {
@@ -58,7 +66,6 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
         }
         Ok(forward) => {
             let letter = Letter::new(head, incoming, expects);
-            let mut exchange = exchange;
             exchange.progress = Some(Rc::clone(&letter.progress));
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
