@@ -101,15 +101,21 @@ async fn reach(
     begun: Instant,
 ) -> Option<(Chosen, Reached)> {
     let mut tried = Vec::new();
+    let mut before = None;
     let asker = Asker { client: ends.client, cookie: None, rdp: rdp.cloned() };
     loop {
         let chosen = match choose(service, running, &running.pools[0], &asker, &tried).await {
             Ok(chosen) => chosen,
             Err(failure) => {
+                // That nobody else is there says less than why the one who was asked failed.
+                let failure = before.filter(|_| failure == Failure::NoServer).unwrap_or(failure);
                 refused(service, running, ends, begun, failure);
                 return None;
             }
         };
+        if before.is_some() {
+            service.counters.retries.fetch_add(1, Ordering::Relaxed);
+        }
         let cut_number = chosen.entry.live.cut.number();
         let connecting = Instant::now();
         match open(&chosen.entry, running, ends).await {
@@ -118,8 +124,8 @@ async fn reach(
                 refused(service, running, ends, begun, failure);
                 return None;
             }
-            Err(_) => {
-                service.counters.retries.fetch_add(1, Ordering::Relaxed);
+            Err(failure) => {
+                before = Some(failure);
                 tried.push(chosen.at);
             }
         }
