@@ -105,7 +105,7 @@ fn look_at(group: Group) -> Missing {
             missing.linker = wanted.linker;
         }
         Group::TestTools => missing.components = absent_components(),
-        Group::Lab | Group::Software => {}
+        Group::Lab | Group::Software | Group::Bench => {}
     }
     missing
 }
