@@ -93,12 +93,10 @@ impl Bed {
 
     /// Starts a program that goes on; it ends with this process at the latest.
     pub(super) fn start(&self, place: Place, words: &[&str], log: &str) -> Result<Process> {
-        use std::os::unix::process::CommandExt as _;
         let log = self.file(log);
         let file = fs::File::create(&log)?;
         let mut command = self.command(place, words);
-        // A group of its own, so that workers end with their master.
-        command.stdout(file.try_clone()?).stderr(file).process_group(0);
+        command.stdout(file.try_clone()?).stderr(file);
         let child =
             self.namespace.within(|| command.spawn().with_context(|| format!("starting {}", words.join(" "))))?;
         Ok(Process { child, log })
@@ -125,8 +123,8 @@ impl Bed {
     fn command(&self, place: Place, words: &[&str]) -> Command {
         let cpus = &self.cpus[usize::from(place == Place::Around)];
         let mut command = Command::new("setpriv");
-        // Before the other programs of the machine, whose work would make the figures wander.
-        command.args(["--pdeathsig", "KILL", "nice", "-n", "-15", "taskset", "-c", cpus]).args(words);
+        // A session of its own, so that workers end with their master.
+        command.args(["--pdeathsig", "KILL", "setsid", "sh", "-c", HURRY, "sh", cpus]).args(words);
         command.stdin(Stdio::null());
         command
     }
@@ -200,6 +198,11 @@ impl Drop for Folder {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+/// Puts a session before the other programs of the machine, whose work would make the figures wander: its group where
+/// the kernel groups sessions, and the program.
+const HURRY: &str = "cpus=$1; shift; [ ! -w /proc/self/autogroup ] || echo -15 > /proc/self/autogroup; \
+                     exec nice -n -15 taskset -c \"$cpus\" \"$@\"";
 
 /// The last CPU is the proxy's, the others are for everything around it.
 fn cpus() -> Result<[String; 2]> {
