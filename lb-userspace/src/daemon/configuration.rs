@@ -159,8 +159,10 @@ impl Daemon {
         // In force from here on: what fails is told, and does not keep the rest from being done.
         self.loaded = now;
         let attached = self.attach().await;
-        let written = self.write_plan();
+        // Before the plan, which tells the proxy how the new real servers are: those that they replace keep their
+        // connections.
         let proxied = self.commit_proxy(prepared, now);
+        let written = self.write_plan();
         self.unserved.clear();
         self.route_answers().await;
         self.keep_orders();

@@ -46,9 +46,12 @@ impl Daemon {
 
     /// Puts in force what was prepared for the configuration that is in force now.
     pub(super) fn commit_proxy(&mut self, prepared: Prepared, now: Instant) -> Result<()> {
-        self.proxy.tell(self.control.proxied());
+        let states = self.control.proxied();
         let drain_timeout = self.control.config().node.proxy.drain_timeout;
-        self.proxy.commit(prepared, drain_timeout, now).map_err(|problem| anyhow!(problem))
+        let committed = self.proxy.commit(prepared, &states, drain_timeout, now);
+        // Not before: a real server that another one of its name replaces keeps its connections.
+        self.proxy.tell(states);
+        committed.map_err(|problem| anyhow!(problem))
     }
 
     /// Looks after the files of certificates: one that was renewed is shown from the next handshake on.
