@@ -12,6 +12,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::descriptors;
+
 /// What a real server sees as the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -146,6 +148,9 @@ fn open(server: SocketAddr) -> Result<Socket, ConnectError> {
     let failed = |error| opening(server, error);
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(server), kind, Some(Protocol::TCP)).map_err(failed)?;
+    if descriptors::are_very_short(&socket) {
+        return Err(ConnectError::TooManyFiles);
+    }
     socket.set_tcp_nodelay(true).map_err(failed)?;
     socket.set_tcp_keepalive(&keepalive()).map_err(failed)?;
     Ok(socket)

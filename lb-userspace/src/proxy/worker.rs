@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tracing::{debug, warn};
 
 use super::connection::connection;
+use super::descriptors;
 use super::http::Idle;
 use super::service::Service;
 use super::signal::Signal;
@@ -174,6 +175,12 @@ async fn take(local: &Rc<Local>, listener: &Arc<Listener>, accepted: io::Result<
     let target = listener.target.load_full();
     match accepted {
         Ok((stream, client)) => {
+            if descriptors::are_short(&stream) {
+                target.service.counters.failures.count(Failure::AcceptFailed);
+                while descriptors::are_still_short(&stream) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
             let guest = Guest::new(Arc::clone(&local.shared), Arc::clone(&target.service)).await;
             spawn_local(connection(Rc::clone(local), stream, client, listener.address, target, guest));
         }

@@ -35,7 +35,7 @@ macro_rules! failures {
 }
 
 failures! {
-    AcceptFailed = "accept-failed": "A connection could not be accepted, mostly because the process has as many open files as it may.",
+    AcceptFailed = "accept-failed": "A connection could not be accepted, or had to wait, mostly because the process has nearly as many open files as it may.",
     ProxyHeader = "proxy-header": "A client that must begin with a PROXY header did not, or its header was not valid.",
     TlsHandshake = "tls-handshake": "The TLS handshake with a client failed.",
     ClientTimeout = "client-timeout": "A client was silent for longer than the timeout.",

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub(super) struct Progress {
     waiting: Cell<Option<Instant>>,
     /// When a frame went on last.
     moved: Cell<Option<Instant>>,
+    /// The client's part of it was broken.
+    broken: Cell<Option<Failure>>,
 }
 
 impl Progress {
@@ -45,6 +49,11 @@ impl Progress {
     /// Whether all of it went on.
     pub(super) fn is_done(&self) -> bool {
         self.done.get()
+    }
+
+    /// Why no more of it can come: that is the client's fault, and not the real server's.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.broken.get()
     }
 
     /// When a frame went on last.
@@ -109,6 +118,9 @@ impl Body for RequestBody {
             Poll::Ready(frame) => {
                 progress.waiting.set(None);
                 progress.moved.set(Some(Instant::now()));
+                if let Some(Err(error)) = frame {
+                    progress.broken.set(Some(fault(error)));
+                }
                 // A body of known length is not asked for its end.
                 progress.done.set(frame.is_none() || incoming.is_end_stream());
             }
@@ -122,6 +134,15 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What a client's body broke off with: it was malformed, or the client has gone.
+fn fault(error: &hyper::Error) -> Failure {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::BadRequest,
+        _ => Failure::ClientGone,
     }
 }
 

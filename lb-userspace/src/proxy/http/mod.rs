@@ -148,7 +148,7 @@ pub(super) async fn serve<S: End + 'static>(
         end(&connection, driven, None::<TcpStream>).await;
     } else {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(max_header.max(LEAST_BUFFER)).max_headers(MAX_FIELDS).pipeline_flush(true);
+        builder.max_buf_size(max_header.max(LEAST_BUFFER)).max_headers(MAX_FIELDS);
         let mut serving = Box::new(builder.serve_connection(io, answers));
         let driven = drive(&connection, &mut *serving).await;
         let tunnel = connection.tunnel.take();

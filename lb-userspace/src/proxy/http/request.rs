@@ -136,6 +136,7 @@ fn respond(mut exchange: Box<Exchange>, status: StatusCode, body: bytes::Bytes) 
 fn status(failure: Failure) -> StatusCode {
     match failure {
         Failure::ServerTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Failure::BadRequest | Failure::ClientGone => StatusCode::BAD_REQUEST,
         Failure::ClientTimeout | Failure::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Failure::NoServer | Failure::QueueFull | Failure::QueueTimeout | Failure::SourcePortsExhausted => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -311,6 +312,9 @@ impl Sending {
             match sent {
                 Ok(response) => return Attempted::Answered(response, way, pace),
                 Err(Unanswered::Late(failure)) => return Attempted::Lost(failure),
+                Err(Unanswered::Failed(_)) if let Some(fault) = letter.progress.broken() => {
+                    return Attempted::Lost(fault);
+                }
                 Err(Unanswered::Failed(mut error)) => match error.take_message() {
                     // Its server had closed it while it waited: that says nothing of the server.
                     Some(back) if is_reused => letter.returned(back),
