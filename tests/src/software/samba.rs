@@ -113,12 +113,15 @@ impl Session {
         let answer = format!("{}.{}", self.answers, self.asked);
         // One command at a time: smbclient waits for more input before it looks at a second line.
         writeln!(self.commands, "get name {answer}").context("cannot ask")?;
-        let (log, asked) = (self.process.log_path().to_owned(), self.asked);
+        let (log, asked, mut failed) = (self.process.log_path().to_owned(), self.asked, false);
         self.process.wait_ready("the SMB session is answered", ANSWER_DEADLINE, || {
-            let got = fs::read_to_string(&log)?.matches("getting file").count();
-            ensure!(got == asked, "{got} of {asked} answers are there");
+            let log = fs::read_to_string(&log)?;
+            failed = log.contains("NT_STATUS_");
+            let got = log.matches("getting file").count();
+            ensure!(failed || got == asked, "{got} of {asked} answers are there");
             Ok(())
         })?;
+        ensure!(!failed, "the SMB session failed: {}", self.process.log());
         files::take(Path::new(&answer))
     }
 
