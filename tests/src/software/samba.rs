@@ -61,6 +61,18 @@ pub struct Copied {
     pub hash: String,
 }
 
+/// The name of the server that a new session gets.
+///
+/// # Errors
+/// When smbclient is missing or fails.
+pub fn server_of(client: &Host, server: IpAddr) -> Result<String> {
+    require("smbclient", "smbclient")?;
+    let name = client.folder().join(format!("{}-smb-name", client.name()));
+    let work = format!("get name {}", name.display());
+    client.run(&[SMBCLIENT, &[&share(server), "--command", &work]].concat())?.success()?;
+    files::take(&name)
+}
+
 /// Puts a file on the server and gets it back, in one session.
 ///
 /// # Errors

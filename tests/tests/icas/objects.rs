@@ -200,6 +200,7 @@ fn reloads_under_load_fail_no_request() -> Result<()> {
         let tls = objects.store.load(&site.client, &https(), objects.trust())?;
         let plain = objects.store.load(&site.client, &http(), None)?;
         let (mut download, _) = download(site, objects, "across")?;
+        let trust = objects.authority.file().display().to_string();
         for round in 1..=RELOADS {
             // Other weights and timeouts each time, and a service that comes and goes.
             let mut changed = edit(&yaml, S3, "weight: 100", &format!("weight: {}", 10 * round))?;
@@ -218,7 +219,11 @@ fn reloads_under_load_fail_no_request() -> Result<()> {
             }
             balancer.write_configuration(&changed)?;
             balancer.lbctl(&["reload"])?.success()?;
-            ensure!(!answering(site, objects)?.is_empty(), "after reload {round}");
+            // The load keeps its connections; these are new.
+            for endpoint in [https(), http()] {
+                let answer = curl::ask(&site.client, &format!("{endpoint}/node/"), &["--cacert", &trust])?;
+                assert_eq!(answer.status, 200, "{endpoint} after reload {round}: {answer:?}");
+            }
             if round == 1 {
                 download.ensure_running()?;
             }
