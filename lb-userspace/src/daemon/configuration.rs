@@ -162,6 +162,7 @@ impl Daemon {
         let written = self.write_plan();
         let proxied = self.commit_proxy(prepared, now);
         self.unserved.clear();
+        self.route_answers().await;
         self.keep_orders();
         self.plan_vips().await;
         self.serve_metrics().await;

@@ -45,7 +45,7 @@ use tracing::{debug, warn};
 use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
-use crate::netlink::{self, Netlink};
+use crate::netlink::{self, Netlink, Transparent};
 use crate::proxy::Proxy;
 use crate::service::Notifier;
 
@@ -103,6 +103,8 @@ struct Daemon {
     tables: Arc<Tables>,
     clock: Clock,
     netlink: Netlink,
+    /// Rules for answers to connections with a client's address; opened when it is first asked.
+    transparent: Option<Transparent>,
     prober: Prober,
     vips: Vips,
     proxy: Proxy,
@@ -199,6 +201,7 @@ impl Daemon {
         if !matches!(end, End::Successor(_)) {
             self.service.stopping();
             self.leave_proxy().await;
+            self.unroute_answers().await;
         }
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());

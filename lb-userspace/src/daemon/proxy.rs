@@ -1,12 +1,17 @@
 //! The daemon's side of the proxy: what it is told, and what it tells.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
+use lb_core::config::model::SourceAddress;
 use lb_core::view::{CertificateList, EventKind, Severity};
 
+use tracing::warn;
+
 use super::{Daemon, Options};
+use crate::netlink::{Answerer, Transparent};
 use crate::proxy::Prepared;
 use crate::proxy::tls::Renewal;
 
@@ -109,6 +114,40 @@ impl Daemon {
         let until = Instant::now() + FAREWELL;
         while self.proxy.clients() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sees to it that answers to connections with a client's address come to this machine's own sockets. Rules of a
+    /// daemon that was killed are found, and go if nobody needs them.
+    pub(super) async fn route_answers(&mut self) {
+        const PROBLEM: &str = "transparent";
+        let services = self.control.config().virtual_services.iter();
+        let transparent = services.filter(|service| service.source_address == SourceAddress::Client);
+        let wanted: BTreeSet<Answerer> =
+            transparent.flat_map(|service| service.real_servers.iter().map(|real| (real.address, real.port))).collect();
+        let set = match &mut self.transparent {
+            Some(transparent) => transparent.set(&wanted).await,
+            none => match Transparent::open() {
+                Ok(opened) => none.insert(opened).set(&wanted).await,
+                Err(error) => Err(error),
+            },
+        };
+        match set {
+            Ok(()) => drop(self.problems.remove(PROBLEM)),
+            Err(error) => {
+                let problem = format!("the routing that `source_address: client` needs cannot be set up: {error}");
+                self.told(EventKind::Network, Severity::Warning, None, problem.clone());
+                self.problems.insert(PROBLEM.to_owned(), problem);
+            }
+        }
+    }
+
+    /// Removes that routing; who takes over from this daemon still needs it.
+    pub(super) async fn unroute_answers(&mut self) {
+        if let Some(transparent) = &mut self.transparent
+            && let Err(error) = transparent.remove_all().await
+        {
+            warn!(%error, "rules for `source_address: client` stay");
         }
     }
 

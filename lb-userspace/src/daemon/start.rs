@@ -98,6 +98,7 @@ impl Daemon {
             tables,
             clock,
             netlink: Netlink::start(kernel_sender)?,
+            transparent: None,
             prober: Prober::new(report_sender, base),
             vips: Vips::default(),
             proxy,
@@ -141,6 +142,7 @@ impl Daemon {
         }
         daemon.plan_vips().await;
         daemon.commit_proxy(prepared, now)?;
+        daemon.route_answers().await;
         daemon.proxy.close_inherited();
         daemon.not_served(unserved);
         if let Some(predecessor) = predecessor {

@@ -23,6 +23,9 @@ use super::worker::{Guest, Local, Target};
 use super::{http, tcp};
 use lb_core::proxy::failure::Failure;
 
+#[cfg(test)]
+mod tests;
+
 /// The longest PROXY header that is read: version 2 with all that is usually added to it.
 const MAX_PROXY_HEADER: usize = 4096;
 
@@ -120,7 +123,7 @@ pub(super) async fn peek<T>(
 ) -> io::Result<(T, usize)> {
     let mut bytes = vec![0; most];
     loop {
-        stream.readable().await?;
+        let ready = stream.ready(Interest::READABLE).await?;
         // What is not enough counts as nothing: the runtime then waits for more to arrive.
         let looked = stream.try_io(Interest::READABLE, || {
             let length = recv(stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)?;
@@ -130,6 +133,8 @@ pub(super) async fn peek<T>(
             match parse(&bytes[..length])? {
                 Parsed::Done { value, length } => Ok((value, length)),
                 Parsed::More if length == most => Err(io::ErrorKind::InvalidData.into()),
+                // No more will come, and the runtime would say so again at once, for ever.
+                Parsed::More if ready.is_read_closed() => Err(io::ErrorKind::UnexpectedEof.into()),
                 Parsed::More => Err(io::ErrorKind::WouldBlock.into()),
             }
         });

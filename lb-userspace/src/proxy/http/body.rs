@@ -200,6 +200,7 @@ impl Body for ServerBody {
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.pace.moved();
+                this.exchange.holds();
                 this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
                 if this.way.is_some() && this.incoming.is_end_stream() {
                     this.complete();
@@ -213,10 +214,13 @@ impl Body for ServerBody {
                 }
                 Poll::Ready(None)
             }
-            Poll::Pending => match this.pace.poll(cx) {
-                Some(failure) => Poll::Ready(Some(Err(this.fail(failure)))),
-                None => Poll::Pending,
-            },
+            Poll::Pending => {
+                this.exchange.waits();
+                match this.pace.poll(cx) {
+                    Some(failure) => Poll::Ready(Some(Err(this.fail(failure)))),
+                    None => Poll::Pending,
+                }
+            }
         }
     }
 
@@ -239,6 +243,7 @@ impl Body for Outgoing {
                 let frame = data.take();
                 if let Some(bytes) = &frame {
                     exchange.sent(bytes.len());
+                    exchange.holds();
                 }
                 Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
             }

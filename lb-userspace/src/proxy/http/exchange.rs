@@ -15,6 +15,8 @@ use lb_core::proxy::access_log::{self, End, Record, Times};
 use lb_core::proxy::balance::Candidate as _;
 
 use super::Connection;
+use super::body::Progress;
+use super::executor::Reading;
 use super::upstream::Idle;
 use crate::proxy::choose::Chosen;
 use crate::proxy::service::Running;
@@ -39,6 +41,10 @@ pub(super) struct Exchange {
     sent: u64,
     failure: Option<Failure>,
     completed: bool,
+    /// How far its body has come, if anybody was to get it.
+    pub(super) progress: Option<Rc<Progress>>,
+    /// HTTP/2.
+    pub(super) reading: Option<Rc<Reading>>,
 }
 
 /// The line of a request, as it came.
@@ -66,6 +72,7 @@ impl Line {
 impl Exchange {
     pub(super) fn begin(connection: Rc<Connection>, running: Arc<Running>, head: &Parts) -> Box<Self> {
         connection.watch.begin();
+        connection.unread.set(false);
         connection.service.counters.requests.fetch_add(1, Ordering::Relaxed);
         let line = running.log.is_some().then(|| Line::new(head));
         Box::new(Self {
@@ -83,6 +90,8 @@ impl Exchange {
             sent: 0,
             failure: None,
             completed: false,
+            progress: None,
+            reading: None,
         })
     }
 
@@ -102,6 +111,20 @@ impl Exchange {
     /// Bytes of the answer's body go on.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// A part of the answer's body is handed over.
+    pub(super) fn holds(&self) {
+        if let Some(reading) = &self.reading {
+            reading.holds();
+        }
+    }
+
+    /// What was handed over has gone, and there is no more yet.
+    pub(super) fn waits(&self) {
+        if let Some(reading) = &self.reading {
+            reading.waits();
+        }
     }
 
     /// All of the answer has come.
@@ -125,7 +148,12 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.connection.watch.end();
-        if !self.completed {
+        if self.progress.as_ref().is_some_and(|progress| !progress.is_done()) {
+            self.connection.unread.set(true);
+        }
+        if self.reading.as_ref().is_some_and(|reading| reading.is_given_up()) {
+            self.failed(Failure::ClientTimeout);
+        } else if !self.completed {
             self.failed(Failure::ClientGone);
         }
         let Some(log) = &self.running.log else { return };

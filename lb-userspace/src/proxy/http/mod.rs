@@ -17,7 +17,7 @@ mod upgrade;
 mod upstream;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioTimer;
 use lb_core::proxy::Parsed;
 use lb_core::proxy::http::ClientFacts;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::connection::{Ends, peek};
@@ -40,6 +40,7 @@ use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
 use body::Outgoing;
+use executor::{Reading, Streams};
 use lb_core::proxy::failure::Failure;
 use request::handle;
 use timer::Timer;
@@ -63,6 +64,9 @@ const MAX_FIELDS: usize = 128;
 /// hyper's smallest buffer.
 const LEAST_BUFFER: usize = 8192;
 
+/// How long a client may go on sending what nobody reads, so that it reads its answer.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What the requests of one connection share.
 pub(super) struct Connection {
     pub(super) local: Rc<Local>,
@@ -73,6 +77,10 @@ pub(super) struct Connection {
     pub(super) is_h2: bool,
     /// The real server has agreed to an upgrade: what follows is carried to it.
     tunnel: RefCell<Option<Tunnel>>,
+    /// The last request was answered before all of it had come.
+    unread: Cell<bool>,
+    /// HTTP/2: of the request that has come last, until its stream has a task.
+    newest: Cell<Option<Rc<Reading>>>,
 }
 
 impl Connection {
@@ -116,6 +124,8 @@ pub(super) async fn serve<S: End + 'static>(
         watch: Rc::clone(&watch),
         is_h2: speaks_h2,
         tunnel: RefCell::new(None),
+        unread: Cell::new(false),
+        newest: Cell::new(None),
     });
     drop(running);
     let requests = Rc::clone(&connection);
@@ -123,7 +133,7 @@ pub(super) async fn serve<S: End + 'static>(
     let io = Watched::new(stream, watch);
     let max_header = usize::try_from(http.max_header_bytes).unwrap_or(usize::MAX);
     if speaks_h2 {
-        let mut builder = http2::Builder::new(executor::Local);
+        let mut builder = http2::Builder::new(Streams(Rc::clone(&connection)));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -151,7 +161,14 @@ pub(super) async fn serve<S: End + 'static>(
                 let stream = serving.into_parts().io.into_inner();
                 end(&connection, driven, Some(stream)).await;
             }
-            _ => end(&connection, driven, None::<TcpStream>).await,
+            _ => {
+                let refused = matches!(&driven, Driven::Broken(error) if error.is_parse());
+                let answered = matches!(driven, Driven::Done) && connection.unread.get();
+                end(&connection, driven, None::<TcpStream>).await;
+                if refused || answered {
+                    linger(serving.into_parts().io.into_inner()).await;
+                }
+            }
         }
     }
 }
@@ -246,6 +263,19 @@ async fn end<S: End>(connection: &Connection, driven: Driven, stream: Option<S>)
     }
 }
 
+/// Closes a connection whose client may still be sending. Closed at once it would be reset, and the client lose the
+/// answer that tells it why (RFC 9112 section 9.6).
+async fn linger<S: End>(mut stream: S) {
+    let closed = async {
+        stream.shutdown().await?;
+        let mut rest = vec![0; LEAST_BUFFER];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // However it ends, the answer has had its time.
+    let _ = tokio::time::timeout(LINGER, closed).await;
+}
+
 impl<S, H> Driver for http1::Connection<Watched<S>, H>
 where
     S: End + 'static,
@@ -261,7 +291,7 @@ where
     }
 }
 
-impl<S, H> Driver for http2::Connection<Watched<S>, H, executor::Local>
+impl<S, H> Driver for http2::Connection<Watched<S>, H, Streams>
 where
     S: End + 'static,
     H: HttpService<Incoming, ResBody = Outgoing, Future: 'static>,

@@ -23,6 +23,7 @@ use lb_core::proxy::http::{
 use super::Connection;
 use super::body::{Gate, Outgoing, Progress, RequestBody, ServerBody};
 use super::exchange::Exchange;
+use super::executor::Reading;
 use super::pace::Pace;
 use super::upgrade::Tunnel;
 use super::upstream::{Way, send_shared};
@@ -39,28 +40,42 @@ pub(super) fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>> {
-    Box::pin(async move { Ok(answer(connection, request).await) })
+    let reading = connection.is_h2.then(Rc::<Reading>::default);
+    connection.newest.set(reading.clone());
+    Box::pin(async move { Ok(answer(connection, request, reading).await) })
 }
 
-async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Outgoing> {
+async fn answer(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+    reading: Option<Rc<Reading>>,
+) -> Response<Outgoing> {
     let running = connection.service.running();
     let (mut head, incoming) = request.into_parts();
     let is_head = head.method == hyper::Method::HEAD;
     // Whether the body is wanted is for the real server to say, not for this proxy.
     let expects = head.headers.get(EXPECT).cloned();
-    let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    let mut exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    exchange.reading = reading;
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
-        Err(answer) => own(exchange, Some(answer)),
+        Err(answer) => {
+            let response = own(exchange, Some(answer));
+            connection.unread.set(!incoming.is_end_stream());
+            response
+        }
         Ok(forward) => {
             let letter = Letter::new(head, incoming, expects);
-            let mut exchange = exchange;
+            exchange.progress = Some(Rc::clone(&letter.progress));
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
         }
     };
-    if !connection.is_h2 && connection.service.finish.number() > 0 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if !connection.is_h2
+        && connection.service.finish.number() > 0
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
@@ -185,6 +200,13 @@ struct Sending {
     running: Arc<Running>,
 }
 
+/// What came of the attempt before this one.
+struct Before {
+    failure: Failure,
+    /// None of the request was sent.
+    is_unsent: bool,
+}
+
 /// What came of one attempt.
 enum Attempted {
     Answered(Response<Incoming>, Way, Pace),
@@ -204,12 +226,17 @@ impl Sending {
         let pool = running.pool(self.forward.pool.as_deref());
         let passive = running.config.proxy.passive_health.is_some();
         let mut tried: Vec<usize> = Vec::new();
+        let mut before = None;
         loop {
             let asker = Asker { client: connection.ends.client, cookie: self.forward.cookie.as_deref(), rdp: None };
             let chosen = match choose(service, &running, pool, &asker, &tried).await {
                 Ok(chosen) => chosen,
-                Err(failure) => return self.fail(policy, failure),
+                Err(failure) => return self.fail(policy, failure, before),
             };
+            if before.is_some() {
+                service.counters.retries.fetch_add(1, Ordering::Relaxed);
+                self.exchange.retries += 1;
+            }
             let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
             self.exchange.chosen = Some(chosen);
             if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
@@ -218,7 +245,9 @@ impl Sending {
                 return own(self.exchange, Some(answer));
             }
             let again = tried.len() < limit && letter.is_repeatable();
-            let failure = match self.attempt(policy, &entry, &mut letter, again).await {
+            let attempted = self.attempt(policy, &entry, &mut letter, again).await;
+            let is_unsent = matches!(attempted, Attempted::Unsent(_));
+            let failure = match attempted {
                 Attempted::Answered(response, way, pace) => {
                     if passive {
                         tell(&entry, entry.live.answered(response.status().as_u16(), Instant::now()));
@@ -227,14 +256,13 @@ impl Sending {
                 }
                 Attempted::Unsent(failure) if tried.len() < limit => failure,
                 Attempted::Lost(failure) if again && failure != Failure::ClientTimeout => failure,
-                Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure),
+                Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure, None),
             };
             if !service.budget.may_retry(Instant::now()) {
-                return self.fail(policy, failure);
+                return self.fail(policy, failure, None);
             }
-            service.counters.retries.fetch_add(1, Ordering::Relaxed);
-            self.exchange.retries += 1;
             self.exchange.chosen = None;
+            before = Some(Before { failure, is_unsent });
             tried.push(at);
         }
     }
@@ -322,11 +350,16 @@ impl Sending {
         Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))
     }
 
-    fn fail(self, policy: &Policy, failure: Failure) -> Response<Outgoing> {
+    /// `before`: what another real server has failed with.
+    fn fail(self, policy: &Policy, failure: Failure, before: Option<Before>) -> Response<Outgoing> {
         let mut exchange = self.exchange;
-        exchange.failed(failure);
+        let nobody = failure == Failure::NoServer;
         // Nobody can be asked: the service may have something to say for that.
-        let fallback = if failure == Failure::NoServer { policy.fallback() } else { None };
+        let says = nobody && before.as_ref().is_none_or(|before| before.is_unsent);
+        let fallback = if says { policy.fallback() } else { None };
+        // That nobody else is there says less than why the one who was asked failed.
+        let failure = before.filter(|_| nobody).map_or(failure, |before| before.failure);
+        exchange.failed(failure);
         own(exchange, Some(fallback.unwrap_or_else(|| policy.error(status(failure)))))
     }
 }

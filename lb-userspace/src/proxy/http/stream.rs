@@ -15,11 +15,15 @@ use crate::proxy::relay::Meter as _;
 pub(super) struct ServerStream {
     stream: Opened,
     live: Arc<RealServer>,
+    /// Something was sent since the last of its bytes came.
+    is_asked: bool,
+    /// It takes nothing more: what it has said before that is still to be read.
+    is_deaf: bool,
 }
 
 impl ServerStream {
     pub(super) fn new(stream: Opened, live: Arc<RealServer>) -> Self {
-        Self { stream, live }
+        Self { stream, live, is_asked: false, is_deaf: false }
     }
 
     /// The connection itself, and whose it is.
@@ -35,11 +39,21 @@ impl ServerStream {
         }
     }
 
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = &written {
-            self.live.to_server(*bytes as u64);
+    /// A real server may answer a request of which it does not want the rest, and close (RFC 9112 section 9.3). hyper
+    /// gives up when it cannot write, so the rest goes nowhere: reading gives the answer, or the error, at once.
+    fn count(&mut self, written: Poll<io::Result<usize>>, offered: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.is_asked = true;
+                self.live.to_server(bytes as u64);
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) if self.is_asked && is_closed(&error) => {
+                self.is_deaf = true;
+                Poll::Ready(Ok(offered))
+            }
+            other => other,
         }
-        written
     }
 }
 
@@ -51,17 +65,21 @@ impl AsyncRead for ServerStream {
             Opened::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
         })?;
         self.live.to_client((buf.filled().len() - before) as u64);
+        self.is_asked = false;
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for ServerStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = match &mut self.stream {
             Opened::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Opened::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
         };
-        self.count(written)
+        self.count(written, buf.len())
     }
 
     fn poll_write_vectored(
@@ -69,11 +87,15 @@ impl AsyncWrite for ServerStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let offered = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_deaf {
+            return Poll::Ready(Ok(offered));
+        }
         let written = match &mut self.stream {
             Opened::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Opened::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
-        self.count(written)
+        self.count(written, offered)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -84,6 +106,9 @@ impl AsyncWrite for ServerStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.stream {
             Opened::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Opened::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
@@ -96,4 +121,9 @@ impl AsyncWrite for ServerStream {
             Opened::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// Whether the other end has closed, as a write tells it.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
