@@ -128,7 +128,7 @@ const SOFTWARE: &[Package] = &[
 
 // nginx itself is among the software.
 const BENCH: &[Package] = &[
-    Package { name: "haproxy", program: Some("haproxy"), service: Some("haproxy") },
+    Package { name: "haproxy", program: Some("haproxy"), services: &["haproxy"] },
     library("libnginx-mod-stream"),
     program("wrk", "wrk"),
     program("nghttp2-client", "h2load"),

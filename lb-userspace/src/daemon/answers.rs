@@ -78,7 +78,7 @@ impl Daemon {
             Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
             Request::Certificates { reply } => drop(reply.send(self.certificate_list())),
-            Request::Upgrade { reply } => drop(reply.send(self.upgrade())),
+            Request::Upgrade { reply } => drop(reply.send(Self::upgrade())),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None

@@ -166,7 +166,7 @@ pub(super) fn key(running: &Running, client: SocketAddr, rdp: Option<&Rdp>) -> O
     match (&persistence.by, rdp) {
         (PersistenceBy::SourceIp, _) => Some(Key::address(client.ip(), persistence.prefix_v4, persistence.prefix_v6)),
         (PersistenceBy::RdpCookie, Some(Rdp::User(key))) => Some(*key),
-        (PersistenceBy::RdpCookie, _) | (PersistenceBy::Cookie { .. }, _) => None,
+        (PersistenceBy::RdpCookie | PersistenceBy::Cookie { .. }, _) => None,
     }
 }
 

@@ -145,7 +145,7 @@ impl Proxy {
         let steered = self.steer();
         self.close(&listeners);
         for (_, service) in before {
-            self.finish(service, now);
+            self.finish(&service, now);
         }
         self.cut_removed();
         self.forget_unused();
@@ -209,11 +209,11 @@ impl Proxy {
     }
 
     /// A service that the configuration names no longer.
-    fn finish(&mut self, service: Arc<Service>, now: Instant) {
+    fn finish(&mut self, service: &Arc<Service>, now: Instant) {
         match service.glance().config.on_removal {
             OnRemoval::Drain => {
                 service.finish.raise();
-                self.finishing.push((Arc::clone(&service), now + self.drain_timeout));
+                self.finishing.push((Arc::clone(service), now + self.drain_timeout));
             }
             OnRemoval::Cut => service.cut.raise(),
         }

@@ -90,7 +90,7 @@ impl Proxy {
                 Some(server_config(listener, certificates, &self.tickets(&service.name)?, http2, base)?)
             }
         };
-        let mut pools: Vec<(Option<Arc<str>>, Vec<Arc<Entry>>)> = vec![(None, Vec::new())];
+        let mut pools = vec![(None::<Arc<str>>, Vec::new())];
         for real in &service.real_servers {
             let entry = self.entry(service, real, policy.as_ref(), base)?;
             let place = pools.iter().position(|(name, _)| name.as_deref() == real.pool.as_deref());

@@ -60,7 +60,7 @@ async fn answer(
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => {
-            let response = own(exchange, Some(answer));
+            let response = own(exchange, Some(*answer));
             connection.unread.set(!incoming.is_end_stream());
             response
         }
@@ -85,11 +85,11 @@ async fn answer(
 }
 
 /// What becomes of a request, before anybody is asked.
-fn judge(policy: &Policy, head: &mut Parts, connection: &Connection) -> Result<Forward, Answer> {
-    examine(head).map_err(|refused| policy.refuse(refused.reason))?;
+fn judge(policy: &Policy, head: &mut Parts, connection: &Connection) -> Result<Forward, Box<Answer>> {
+    examine(head).map_err(|refused| Box::new(policy.refuse(refused.reason)))?;
     match policy.request(head, &connection.facts) {
         Decision::Forward(forward) => Ok(forward),
-        Decision::Answer(answer) => Err(answer),
+        Decision::Answer(answer) => Err(Box::new(answer)),
     }
 }
 
@@ -208,6 +208,7 @@ struct Before {
 }
 
 /// What came of one attempt.
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers, and live where they are made")]
 enum Attempted {
     Answered(Response<Incoming>, Way, Pace),
     /// None of it was sent.
@@ -377,6 +378,7 @@ fn expecting(mut request: Request<RequestBody>, gate: Option<&Arc<Gate>>) -> Req
 }
 
 /// Why there is no answer.
+#[expect(clippy::large_enum_variant, reason = "a request comes back within it; it lives where it is made")]
 enum Unanswered {
     Failed(TrySendError<Request<RequestBody>>),
     /// Somebody was silent for too long, or the real server is cut.
