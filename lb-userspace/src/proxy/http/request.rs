@@ -257,7 +257,12 @@ impl Sending {
                     return self.forwarded(policy, response, way, pace);
                 }
                 Attempted::Unsent(failure) if tried.len() < limit => failure,
-                Attempted::Lost(failure) if again && failure != Failure::ClientTimeout => failure,
+                // Who was waited for has had the time that the client was meant to wait.
+                Attempted::Lost(failure)
+                    if again && !matches!(failure, Failure::ClientTimeout | Failure::ServerTimeout) =>
+                {
+                    failure
+                }
                 Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure, None),
             };
             if !service.budget.may_retry(Instant::now()) {
