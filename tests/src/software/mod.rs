@@ -3,6 +3,7 @@
 //! In: a host and the addresses of the deployment. Out: what the program carried, as numbers that a
 //! test can assert. Absent: installing anything; a missing program is an error that says how.
 
+pub mod abuse;
 pub mod certificate;
 pub mod curl;
 pub mod dicom;
@@ -18,3 +19,4 @@ pub mod rtsp;
 pub mod s3;
 pub mod samba;
 pub mod status_page;
+pub mod websocket;
