@@ -1,6 +1,7 @@
 //! Clients and real servers that misbehave, through the proxy, while a bystander's service is asked all the time.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -267,6 +268,41 @@ fn clients_that_use_up_all_files_wait_and_no_real_server_goes_down() -> Result<(
         lb_tests::software::nginx::fetch(&rig.site.client, web, "/back")?;
         println!("{:?}; {before:?} became {then:?}", balancer.status()?.failures("web")?);
         balancer.ensure_alive()
+    })
+}
+
+#[test]
+fn a_limit_that_a_reload_lifts_lets_in_who_waits() -> Result<()> {
+    in_lab("abuse-limit", |lab| {
+        let rig = Rig::new(lab)?;
+        let open = rig.configuration();
+        let tight = open.replace("mode: l7-http\n", "mode: l7-http\n    max_connections: 1\n");
+        let balancer = Balancer::start(lab, &rig.site.balancer, &tight)?;
+        let vip = SocketAddr::new(ICAS_VIP, 81);
+        // The one that is taken is being answered for as long as it is there.
+        let mut first = rig.site.client.enter(|| TcpStream::connect_timeout(&vip, DEADLINE))??;
+        first.write_all(b"GET /drips HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        wait_until("it is taken", DEADLINE, || {
+            let clients = balancer.status()?.service("odd")?["proxied"]["clients"].as_u64();
+            ensure!(clients == Some(1), "{clients:?}");
+            Ok(())
+        })?;
+        // Each worker takes one more off its queue, and waits with it.
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            let mut stream = rig.site.client.enter(|| TcpStream::connect_timeout(&vip, DEADLINE))??;
+            stream.write_all(b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            stream.set_read_timeout(Some(DEADLINE))?;
+            waiting.push(stream);
+        }
+        balancer.write_configuration(&open)?;
+        balancer.lbctl(&["reload"])?.success()?;
+        for mut stream in waiting {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            ensure!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+        }
+        Ok(())
     })
 }
 
