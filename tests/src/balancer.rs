@@ -3,6 +3,7 @@
 //! In: a host and a configuration. Out: its status as an administrator's script would read it.
 //! Everything it pins is removed when it is dropped.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -223,6 +224,11 @@ impl<'a> Balancer<'a> {
         Ok(program["tag"].as_str().with_context(|| format!("no tag: {program}"))?.to_owned())
     }
 
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
     /// Removes the daemon's log: that of one that was ended on purpose says nothing about a failure.
     pub fn forget_log(&self) {
         self.daemon.forget_log();
@@ -294,6 +300,16 @@ impl Status {
         let servers = self.service(service)?["real_servers"].as_array().context("real_servers is no list")?;
         let found = servers.iter().find(|server| server["name"] == name);
         found.with_context(|| format!("the status shows no real server {service}/{name}"))
+    }
+
+    /// How often connections and requests of a virtual service of layer 7 ended badly, by the reason.
+    ///
+    /// # Errors
+    /// When there is no such service.
+    pub fn failures(&self, service: &str) -> Result<BTreeMap<String, u64>> {
+        let failures = self.service(service)?["proxied"]["failures"].as_array().context("failures is no list")?;
+        let pair = |failure: &Value| Some((failure["reason"].as_str()?.to_owned(), failure["count"].as_u64()?));
+        failures.iter().map(|failure| pair(failure).context("no failure")).collect()
     }
 
     /// Every real server with the name of its service.

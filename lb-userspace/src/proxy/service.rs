@@ -164,8 +164,9 @@ impl Service {
     pub(super) fn put_in_force(&self, running: Running) {
         self.budget.set_percent(running.config.http.as_ref().map_or(0, |http| http.retry_budget));
         self.running.store(Arc::new(running));
-        // Who waits for room may find it in the new configuration.
+        // Who waits for room, or to be taken, may find it in the new configuration.
         self.room.notify_waiters();
+        self.left.notify_waiters();
     }
 
     /// Whether a further client is taken; counted until [`Self::client_left`].

@@ -3,6 +3,7 @@
 //! In: a host and the addresses of the deployment. Out: what the program carried, as numbers that a
 //! test can assert. Absent: installing anything; a missing program is an error that says how.
 
+pub mod abuse;
 pub mod certificate;
 pub mod curl;
 pub mod dicom;
@@ -22,3 +23,4 @@ pub mod s3;
 pub mod samba;
 pub mod status_page;
 pub mod web;
+pub mod websocket;
