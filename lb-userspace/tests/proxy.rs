@@ -7,6 +7,8 @@ mod connect;
 mod namespace;
 #[path = "proxy/steering.rs"]
 mod steering;
+#[path = "proxy/transparent.rs"]
+mod transparent;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -141,11 +141,11 @@ def load():
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def go_on(number):
-        s3, data = client("s3", *account()), os.urandom(LOAD_BYTES)
+        s3, data, key = client("s3", *account()), os.urandom(LOAD_BYTES), f"load-{os.getpid()}-{number}"
         while not stop.is_set():
             try:
-                s3.put_object(Bucket=BUCKET, Key=f"load-{number}", Body=data)
-                if s3.get_object(Bucket=BUCKET, Key=f"load-{number}")["Body"].read() != data:
+                s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+                if s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() != data:
                     failed("what came back is not what was sent")
             except Exception as error:
                 failed(repr(error))

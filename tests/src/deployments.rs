@@ -5,6 +5,7 @@
 
 pub mod routed;
 mod services;
+mod whole;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use crate::lab::{Host, Lab, Network};
 
 pub use services::{NAMES, Services};
+pub use whole::{DA_VIP, HL7_VIP, IIS_VIP, MANAGEMENT_VIP, dynamyx, harmonic_whole, insignia_whole};
 
 /// DICOM of the Insignia deployment.
 pub const DICOM_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 26, 11, 70));

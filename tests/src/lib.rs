@@ -13,6 +13,7 @@ pub mod frame;
 pub mod lab;
 pub mod noise;
 pub mod odd;
+pub mod proxied;
 pub mod software;
 pub mod systemd;
 pub mod traffic;

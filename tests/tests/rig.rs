@@ -21,7 +21,7 @@ fn a_lab_leaves_nothing_behind_even_after_a_panic() -> Result<()> {
     let result = std::panic::catch_unwind(|| {
         let lab = Lab::new("panics").unwrap();
         let network = lab.network().unwrap();
-        let host = lab.host_on("host", &network, &["192.0.2.1/24"]).unwrap();
+        let host = lab.host_on("ho-st-1", &network, &["192.0.2.1/24"]).unwrap();
         let _sleeper = host.spawn(&["sleep", "600"]).unwrap();
         std::panic::panic_any(lab.id().to_owned());
     });

@@ -11,11 +11,13 @@ pub(crate) enum Group {
     Software,
     /// What runs and judges the tests.
     TestTools,
+    /// What the proxy is measured with, and against.
+    Bench,
 }
 
 impl Group {
     /// Everything, in the order it is reported.
-    pub(crate) const ALL: &[Self] = &[Self::Toolchain, Self::Lab, Self::Software, Self::TestTools];
+    pub(crate) const ALL: &[Self] = &[Self::Toolchain, Self::Lab, Self::Software, Self::TestTools, Self::Bench];
     /// What `cargo xtask demo` uses.
     pub(crate) const DEMO: &[Self] = &[Self::Toolchain, Self::Lab, Self::Software];
 
@@ -26,6 +28,7 @@ impl Group {
             Self::Lab => "lab (network namespaces)",
             Self::Software => "software (real clients and servers for the labs)",
             Self::TestTools => "test tools",
+            Self::Bench => "bench (peers and loads of the proxy)",
         }
     }
 
@@ -36,6 +39,7 @@ impl Group {
             Self::Lab => LAB,
             Self::Software => SOFTWARE,
             Self::TestTools => TEST_PACKAGES,
+            Self::Bench => BENCH,
         }
     }
 
@@ -43,7 +47,7 @@ impl Group {
     pub(crate) fn tools(self) -> &'static [Tool] {
         match self {
             Self::TestTools => TEST_TOOLS,
-            Self::Toolchain | Self::Lab | Self::Software => &[],
+            Self::Toolchain | Self::Lab | Self::Software | Self::Bench => &[],
         }
     }
 }
@@ -96,6 +100,9 @@ const SOFTWARE: &[Package] = &[
     Package { name: "nginx-light", program: Some("nginx"), services: &["nginx"] },
     library("libnginx-mod-rtmp"),
     program("openssl", "openssl"),
+    // They judge TLS listeners.
+    program("nmap", "nmap"),
+    program("testssl.sh", "testssl"),
     program("ffmpeg", "ffmpeg"),
     program("iperf3", "iperf3"),
     program("python3", "python3"),
@@ -108,12 +115,23 @@ const SOFTWARE: &[Package] = &[
     library("gstreamer1.0-plugins-bad"),
     library("gstreamer1.0-plugins-ugly"),
     program("socat", "socat"),
+    Package { name: "xrdp", program: Some("xrdp"), services: &["xrdp", "xrdp-sesman"] },
+    program("freerdp2-x11", "xfreerdp"),
+    program("xvfb", "Xvfb"),
     Package { name: "samba", program: Some("smbd"), services: &["smbd", "nmbd", "samba-ad-dc"] },
     program("smbclient", "smbclient"),
     Package { name: "nfs-ganesha", program: Some("ganesha.nfsd"), services: &["nfs-ganesha"] },
     library("nfs-ganesha-vfs"),
     Package { name: "rpcbind", program: Some("rpcbind"), services: &["rpcbind.socket", "rpcbind"] },
     program("libnfs-utils", "nfs-cp"),
+];
+
+// nginx itself is among the software.
+const BENCH: &[Package] = &[
+    Package { name: "haproxy", program: Some("haproxy"), services: &["haproxy"] },
+    library("libnginx-mod-stream"),
+    program("wrk", "wrk"),
+    program("nghttp2-client", "h2load"),
 ];
 
 const TEST_PACKAGES: &[Package] = &[

@@ -102,6 +102,9 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 /// As for [`demo`].
 pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
     as_root("bench")?;
+    if name == Some("l7") {
+        setup::run(&[Group::Software, Group::Bench], Mode::Install)?;
+    }
     build()?;
     let mut all: Vec<String> = name.map(str::to_owned).into_iter().collect();
     all.extend_from_slice(arguments);

@@ -110,7 +110,7 @@ fn look_at(group: Group) -> Missing {
             missing.components = absent_components();
             missing.python = !python::is_current();
         }
-        Group::Lab | Group::Software => {}
+        Group::Lab | Group::Software | Group::Bench => {}
     }
     missing
 }

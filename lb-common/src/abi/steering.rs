@@ -3,7 +3,7 @@
 
 use super::{Address, Plain};
 
-/// Places for sockets, one for each range; those that are wanted come before the others go.
+/// Sockets, one for each range; those that are wanted come before the others go.
 pub const MAX_STEERED_RANGES: u32 = 4096;
 
 /// Prefixes of the trie: a range takes at most 30, and those that are wanted come before the others go.

@@ -6,17 +6,23 @@
 use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::bindings::{BPF_SK_LOOKUP_F_REPLACE, bpf_sk_lookup};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{LpmTrie, SockMap};
+use aya_ebpf::btf_maps::{LpmTrie, SockHash};
 use aya_ebpf::macros::{btf_map, sk_lookup};
 use aya_ebpf::programs::SkLookupContext;
 use lb_common::abi::{Address, Destination, DestinationPrefix, MAX_STEERED_PREFIXES, MAX_STEERED_RANGES};
 use lb_common::wire::protocol;
 
-/// Where a socket is in `sockets`, by the longest prefix.
+/// The number of a range, by the longest prefix.
 #[btf_map(name = "steered_ports")]
 static STEERED_PORTS: LpmTrie<Destination, u32, { MAX_STEERED_PREFIXES as usize }> = LpmTrie::new();
+/// The socket of a range, by its number.
 #[btf_map(name = "sockets")]
-static SOCKETS: SockMap<{ MAX_STEERED_RANGES as usize }> = SockMap::new();
+static SOCKETS: SockHash<u32, { MAX_STEERED_RANGES as usize }> = SockHash::new();
+
+/// A port that changes its range has the new number before the old one loses its socket, and numbers are not used
+/// again: whoever comes between the two finds no socket, looks again and finds the new number. More than once only
+/// if ranges change faster than this program runs.
+const ATTEMPTS: u32 = 4;
 
 /// Assigns the socket of the range, or leaves the choice to the kernel, also where the socket was closed:
 /// then the client is refused, as by any port where nobody listens.
@@ -26,10 +32,13 @@ static SOCKETS: SockMap<{ MAX_STEERED_RANGES as usize }> = SockMap::new();
 /// Workers share a port by SO_REUSEPORT: the socket assigned here stands for its group.
 #[sk_lookup]
 pub fn lb_lookup(ctx: SkLookupContext) -> u32 {
-    if let Some(destination) = destination(ctx.lookup)
-        && let Some(socket) = STEERED_PORTS.get(&Key::new(Destination::BITS, destination))
-    {
-        let _ = SOCKETS.redirect_sk_lookup(&ctx, *socket, BPF_SK_LOOKUP_F_REPLACE.into());
+    let Some(destination) = destination(ctx.lookup) else { return SK_PASS };
+    let key = Key::new(Destination::BITS, destination);
+    for _ in 0..ATTEMPTS {
+        let Some(range) = STEERED_PORTS.get(&key) else { break };
+        if SOCKETS.redirect_sk_lookup(&ctx, range, BPF_SK_LOOKUP_F_REPLACE.into()).is_ok() {
+            break;
+        }
     }
     SK_PASS
 }

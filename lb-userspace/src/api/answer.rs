@@ -70,6 +70,7 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
             Ok(success(&PersistenceCleared { cleared }))
         }
         Call::Health => Ok(success(&handle.ask(|reply| Request::Health { reply }).await?)),
+        Call::Certificates => Ok(success(&handle.ask(|reply| Request::Certificates { reply }).await?)),
         Call::Explain(query) => {
             let told = handle.ask(|reply| Request::Explain { query, reply }).await?;
             told.map(|told| success(&told)).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))

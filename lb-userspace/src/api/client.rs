@@ -12,10 +12,10 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, Examination,
-    ExplainQuery, Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared,
-    PersistenceList, PersistenceQuery, Progress, ReloadReport, ReloadRequest, Status, StopReport, StopRequest,
-    TraceRequest, UpgradeReport,
+    CertificateList, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, DoctorQuery, ErrorBody, Events,
+    EventsQuery, Examination, ExplainQuery, Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest,
+    PersistenceCleared, PersistenceList, PersistenceQuery, Progress, ReloadReport, ReloadRequest, Status, StopReport,
+    StopRequest, TraceRequest, UpgradeReport,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -170,6 +170,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn order(&self, request: &OrderRequest) -> Result<OrderReport, ClientError> {
         self.post("/v1/order", request).await
+    }
+
+    /// The certificates.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn certificates(&self) -> Result<CertificateList, ClientError> {
+        parse(&self.ask(Method::GET, "/v1/certificates", None).await?)
     }
 
     /// The health checks.

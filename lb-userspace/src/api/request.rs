@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lb_core::view::{
-    ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery, Explained, HealthList,
-    InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery, ReloadReport, ReloadRequest,
-    Status, TraceLine, TraceRequest, UpgradeReport,
+    CertificateList, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery,
+    Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery,
+    ReloadReport, ReloadRequest, Status, TraceLine, TraceRequest, UpgradeReport,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +43,11 @@ pub enum Request {
     Health {
         /// Takes the answer.
         reply: oneshot::Sender<HealthList>,
+    },
+    /// List certificates.
+    Certificates {
+        /// Takes the answer.
+        reply: oneshot::Sender<CertificateList>,
     },
     /// Say where a client's packet would go, and why.
     Explain {

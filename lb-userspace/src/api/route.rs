@@ -11,6 +11,7 @@ pub(super) enum Call {
     Persistence(PersistenceQuery),
     ClearPersistence(PersistenceQuery),
     Health,
+    Certificates,
     Explain(ExplainQuery),
     Events(EventsQuery),
     Doctor(DoctorQuery),
@@ -51,7 +52,7 @@ impl From<QueryError> for Refusal {
 pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Call, Refusal> {
     let allowed = match path {
         "/v1/status" | "/v1/connections" | "/v1/explain" | "/v1/health" | "/v1/events" | "/v1/doctor"
-        | "/v1/config" | "/metrics" => "GET",
+        | "/v1/certificates" | "/v1/config" | "/metrics" => "GET",
         "/v1/persistence" => "GET, DELETE",
         "/v1/order" | "/v1/trace" | "/v1/reload" | "/v1/confirm" | "/v1/rollback" | "/v1/stop" | "/v1/upgrade" => {
             "POST"
@@ -68,6 +69,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ("GET", "/v1/doctor") => return Ok(Call::Doctor(DoctorQuery::parse(query)?)),
         ("GET", "/v1/status") => Call::Status,
         ("GET", "/v1/health") => Call::Health,
+        ("GET", "/v1/certificates") => Call::Certificates,
         ("GET", "/v1/config") => Call::EffectiveConfig,
         ("GET", "/metrics") => Call::Metrics,
         ("POST", "/v1/order") => Call::Order,

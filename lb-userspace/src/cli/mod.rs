@@ -4,6 +4,7 @@
 //! Absent: any knowledge of the daemon that the API does not give. What a terminal shows is made by
 //! the pure functions of [`render`].
 
+mod cert;
 mod config;
 mod connections;
 mod control;
@@ -81,6 +82,8 @@ pub enum Command {
     Online(order::Args),
     /// Give a real server another share of new flows than configured.
     Weight(order::WeightArgs),
+    /// List the certificates that clients are shown, and make, request or import one.
+    Cert(cert::Args),
     /// Say whether a configuration is valid, and everything that is wrong with it.
     Check(config::CheckArgs),
     /// Say what differs between two configurations, or between a file and what runs, and which flows
@@ -133,6 +136,7 @@ pub async fn run(cli: Cli, terminal: fn() -> Terminal, out: &mut impl Write, err
         Command::Doctor(args) => doctor::run(args, &client, terminal(), out, err).await,
         Command::Events(args) => events::run(args, &client, terminal(), out, err).await,
         Command::Trace(args) => trace::run(args, &client, out, err).await,
+        Command::Cert(args) => cert::run(args, &client, terminal(), out).await,
         Command::Drain(args) => order::run(&args, Order::Drain, &client, terminal, out, err).await,
         Command::Halt(args) => order::run(&args, Order::Halt, &client, terminal, out, err).await,
         Command::Online(args) => order::run(&args, Order::Online, &client, terminal, out, err).await,

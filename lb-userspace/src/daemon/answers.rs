@@ -77,7 +77,8 @@ impl Daemon {
             Request::Confirm { reply } => drop(reply.send(self.confirm())),
             Request::Rollback { reply } => drop(reply.send(self.rollback().await)),
             Request::EffectiveConfig { reply } => drop(reply.send(effective(self.control.config()))),
-            Request::Upgrade { reply } => drop(reply.send(self.upgrade())),
+            Request::Certificates { reply } => drop(reply.send(self.certificate_list())),
+            Request::Upgrade { reply } => drop(reply.send(Self::upgrade())),
             Request::Stop { detach, reply } => return Some(self.stop(detach, reply).await),
         }
         None
@@ -128,7 +129,7 @@ impl Daemon {
         let mut problems: Vec<String> = self.problems.values().chain(self.vips.problems.values()).cloned().collect();
         problems.extend(self.orders_problem.clone());
         problems.extend(self.happenings.problem.clone());
-        problems.extend(self.certificates.problems.iter().cloned());
+        problems.extend(self.certificates.problems.iter().chain(&self.unserved).cloned());
         problems.extend(self.metrics.endpoint.problem().map(str::to_owned));
         let interfaces = self.interfaces(&mut problems);
         let counters = self.counters().unwrap_or_else(|error| {

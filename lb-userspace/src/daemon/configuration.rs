@@ -130,7 +130,7 @@ impl Daemon {
         let before = self.control.config().clone();
         let changes: Vec<String> = diff(&before, &config).iter().map(ToString::to_string).collect();
         self.problems.remove(ROLLED_BACK);
-        if changes.is_empty() {
+        if changes.is_empty() && self.unserved.is_empty() {
             let result = ReloadResult::Unchanged;
             return Ok(ReloadReport { result, changes, warnings, confirm_within_seconds: None });
         }
@@ -146,8 +146,10 @@ impl Daemon {
     /// Puts a configuration in force, with the orders that held with it if it comes back.
     pub(super) async fn put_in_force(&mut self, config: Config, orders: Option<Orders>) -> Result<(), ReloadRefused> {
         let now = Instant::now();
-        let prepared =
-            self.proxy.prepare(&config, &self.options.directory()).map_err(|problems| unprepared(&problems))?;
+        let (prepared, problems) = self.proxy.prepare(&config, &self.options.directory());
+        if !problems.is_empty() {
+            return Err(unprepared(&problems));
+        }
         let taken = match &orders {
             Some(orders) => self.control.restore(config, orders, now),
             None => self.control.configure(config, now),
@@ -157,8 +159,12 @@ impl Daemon {
         // In force from here on: what fails is told, and does not keep the rest from being done.
         self.loaded = now;
         let attached = self.attach().await;
-        let written = self.write_plan();
+        // Before the plan, which tells the proxy how the new real servers are: those that they replace keep their
+        // connections.
         let proxied = self.commit_proxy(prepared, now);
+        let written = self.write_plan();
+        self.unserved.clear();
+        self.route_answers().await;
         self.keep_orders();
         self.plan_vips().await;
         self.serve_metrics().await;

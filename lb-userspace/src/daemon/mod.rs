@@ -45,7 +45,7 @@ use tracing::{debug, warn};
 use crate::api::Request;
 use crate::dataplane::{self, Clock, Program, Swept, Tables, program};
 use crate::health::{Prober, Report};
-use crate::netlink::{self, Netlink};
+use crate::netlink::{self, Netlink, Transparent};
 use crate::proxy::Proxy;
 use crate::service::Notifier;
 
@@ -103,9 +103,13 @@ struct Daemon {
     tables: Arc<Tables>,
     clock: Clock,
     netlink: Netlink,
+    /// Rules for answers to connections with a client's address; opened when it is first asked.
+    transparent: Option<Transparent>,
     prober: Prober,
     vips: Vips,
     proxy: Proxy,
+    /// Why layer 7 services of the configuration are not served.
+    unserved: Vec<String>,
     certificates: proxy::Certificates,
     inbox: Inbox,
     metrics: Metrics,
@@ -197,6 +201,7 @@ impl Daemon {
         if !matches!(end, End::Successor(_)) {
             self.service.stopping();
             self.leave_proxy().await;
+            self.unroute_answers().await;
         }
         // Requests go on being answered until the server has told its clients good-bye.
         let _ = stop.send(());
@@ -357,6 +362,7 @@ impl Daemon {
                 self.control.counted(&swept.counts, self.sweep_begun, Instant::now());
                 self.count_proxied();
                 self.watch_certificates(Instant::now());
+                self.serve_the_unserved(Instant::now());
                 self.swept = swept;
                 self.watch_capacity();
                 self.service.status(self.status_line());

@@ -87,9 +87,9 @@ impl Daemon {
             proxy.inherit(estate, sockets, SystemTime::now());
             predecessor
         });
-        let prepared = proxy
-            .prepare(control.config(), &options.directory())
-            .map_err(|problems| anyhow::anyhow!("{} cannot run:\n{}", options.config.display(), problems.join("\n")))?;
+        // Whatever is wrong with a certificate or a port, layer 4 and the other services go on.
+        let (prepared, unserved) = proxy.prepare(control.config(), &options.directory());
+        let base = options.directory();
         let mut daemon = Self {
             happenings: Happenings::resume(&options.state_dir),
             options,
@@ -98,9 +98,11 @@ impl Daemon {
             tables,
             clock,
             netlink: Netlink::start(kernel_sender)?,
-            prober: Prober::new(report_sender),
+            transparent: None,
+            prober: Prober::new(report_sender, base),
             vips: Vips::default(),
             proxy,
+            unserved: Vec::new(),
             certificates: super::proxy::Certificates::new(now),
             inbox,
             metrics: Metrics::new(request_sender.clone()),
@@ -140,7 +142,9 @@ impl Daemon {
         }
         daemon.plan_vips().await;
         daemon.commit_proxy(prepared, now)?;
+        daemon.route_answers().await;
         daemon.proxy.close_inherited();
+        daemon.not_served(unserved);
         if let Some(predecessor) = predecessor {
             predecessor.accepting().context("the lbd before this one has ended meanwhile")?;
             daemon.predecessor = Some(predecessor.follow());

@@ -101,7 +101,7 @@ impl Successor {
         (&stream).write_all(&u32::try_from(bytes.len())?.to_be_bytes())?;
         (&stream).write_all(&bytes)?;
         for batch in sockets.chunks(BATCH) {
-            let raw: Vec<RawFd> = batch.iter().map(|socket| socket.as_raw_fd()).collect();
+            let raw: Vec<RawFd> = batch.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
             let fds = [ControlMessage::ScmRights(&raw)];
             sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(b"s")], &fds, MsgFlags::empty(), None)?;
         }

@@ -68,7 +68,7 @@ impl Daemon {
     }
 
     /// Starts the lbd that is installed now, which takes over from this one.
-    pub(super) fn upgrade(&self) -> Result<UpgradeReport, String> {
+    pub(super) fn upgrade() -> Result<UpgradeReport, String> {
         let own = std::env::current_exe().map_err(|error| format!("lbd does not know its own file: {error}"))?;
         // What was replaced while it runs is shown like this.
         let path = own.to_string_lossy().trim_end_matches(" (deleted)").to_owned();

@@ -6,7 +6,7 @@
 //! Nothing is pinned: the program goes when the process does. A second daemon that takes over attaches its
 //! own beside, and replaces what this one chooses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -34,17 +34,17 @@ pub struct Steering {
     ebpf: Ebpf,
     steered_ports: Table<DestinationPrefix, u32>,
     sockets: Table<u32, u32>,
-    /// The place of each range's socket.
-    places: BTreeMap<Range, u32>,
-    /// The others.
-    free: BTreeSet<u32>,
+    /// The number of each range; its socket is found by it.
+    numbers: BTreeMap<Range, u32>,
+    /// The next number. None is used again: the program may be between two lookups.
+    next: u32,
     /// What `steered_ports` holds.
     installed: BTreeMap<DestinationPrefix, u32>,
 }
 
 impl std::fmt::Debug for Steering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Steering").field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Steering").field("numbers", &self.numbers).finish_non_exhaustive()
     }
 }
 
@@ -60,12 +60,11 @@ impl Steering {
             _ => return Err(Error::NoProgram(STEERED_PORTS)),
         };
         let sockets = match ebpf.take_map(SOCKETS) {
-            Some(Map::SockMap(map)) => Table::new(map, SOCKETS.into())?,
+            Some(Map::SockHash(map)) => Table::new(map, SOCKETS.into())?,
             _ => return Err(Error::NoProgram(SOCKETS)),
         };
-        let free = (0..MAX_STEERED_RANGES).collect();
-        let (places, installed) = (BTreeMap::new(), BTreeMap::new());
-        let mut steering = Self { ebpf, steered_ports, sockets, places, free, installed };
+        let (numbers, installed) = (BTreeMap::new(), BTreeMap::new());
+        let mut steering = Self { ebpf, steered_ports, sockets, numbers, next: 0, installed };
         let namespace = File::open("/proc/thread-self/ns/net")?;
         let program = steering.program()?;
         program.load().map_err(Error::loading)?;
@@ -93,16 +92,16 @@ impl Steering {
     pub fn set(&mut self, wanted: &BTreeMap<Range, BorrowedFd<'_>>) -> Result<(), Error> {
         let mut prefixes_wanted = BTreeMap::new();
         for (range, socket) in wanted {
-            let place = self.place(*range)?;
-            self.sockets.set(&place, &socket.as_raw_fd().unsigned_abs())?;
-            prefixes_wanted.extend(keys(*range).map(|key| (key, place)));
+            let number = self.number(*range)?;
+            self.sockets.set(&number, &socket.as_raw_fd().unsigned_abs())?;
+            prefixes_wanted.extend(keys(*range).map(|key| (key, number)));
         }
         // Longer prefixes first: they take their ports out of a shorter one that is there, and that one may then
         // become another range's.
-        for (key, place) in prefixes_wanted.iter().rev() {
-            if self.installed.get(key) != Some(place) {
-                self.steered_ports.set(key, place)?;
-                self.installed.insert(*key, *place);
+        for (key, number) in prefixes_wanted.iter().rev() {
+            if self.installed.get(key) != Some(number) {
+                self.steered_ports.set(key, number)?;
+                self.installed.insert(*key, *number);
             }
         }
         let gone: Vec<_> = self.installed.keys().filter(|key| !prefixes_wanted.contains_key(key)).copied().collect();
@@ -110,32 +109,30 @@ impl Steering {
             self.steered_ports.remove(&key)?;
             self.installed.remove(&key);
         }
-        let gone: Vec<_> = self.places.keys().filter(|range| !wanted.contains_key(range)).copied().collect();
+        // Last, see `lb_lookup`.
+        let gone: Vec<_> = self.numbers.keys().filter(|range| !wanted.contains_key(range)).copied().collect();
         for range in gone {
-            self.release(range)?;
+            if let Some(number) = self.numbers.get(&range) {
+                // Not there any more if it was closed.
+                self.sockets.remove(number)?;
+                self.numbers.remove(&range);
+            }
         }
         Ok(())
     }
 
-    /// The place of a range's socket, a new one for a new range.
-    fn place(&mut self, range: Range) -> Result<u32, Error> {
-        if let Some(place) = self.places.get(&range) {
-            return Ok(*place);
+    /// The number of a range, a new one for a new range.
+    fn number(&mut self, range: Range) -> Result<u32, Error> {
+        if let Some(number) = self.numbers.get(&range) {
+            return Ok(*number);
         }
-        let place = self.free.pop_first().ok_or(Error::TooManyRanges)?;
-        self.places.insert(range, place);
-        Ok(place)
-    }
-
-    /// Takes a socket out, unless it was closed before, which empties its place.
-    fn release(&mut self, range: Range) -> Result<(), Error> {
-        let Some(place) = self.places.get(&range) else { return Ok(()) };
-        match self.sockets.remove(place) {
-            Err(Error::Table { reason, .. }) if reason.raw_os_error() == Some(libc::EINVAL) => {}
-            other => drop(other?),
+        if self.numbers.len() >= MAX_STEERED_RANGES as usize {
+            return Err(Error::TooManyRanges);
         }
-        self.free.extend(self.places.remove(&range));
-        Ok(())
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.numbers.insert(range, number);
+        Ok(number)
     }
 }
 

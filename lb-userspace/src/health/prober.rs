@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ struct Tools {
     pinger: Pinger,
     patterns: Mutex<Patterns>,
     trust: Arc<Trust>,
+    /// Where files begin that checks name.
+    base: PathBuf,
 }
 
 /// Runs probes. Dropping it ends them all.
@@ -60,9 +63,10 @@ pub struct Prober {
 
 impl Prober {
     /// Reports go to `reports`; while it is full, probes that have ended wait, and are dropped when
-    /// the machine cancels them.
-    pub fn new(reports: mpsc::Sender<Report>) -> Self {
-        Self { reports, tools: Arc::default(), tasks: HashMap::new(), sweep_at: FIRST_SWEEP }
+    /// the machine cancels them. Paths of files that checks name begin at `base`.
+    pub fn new(reports: mpsc::Sender<Report>, base: PathBuf) -> Self {
+        let tools = Arc::new(Tools { base, ..Tools::default() });
+        Self { reports, tools, tasks: HashMap::new(), sweep_at: FIRST_SWEEP }
     }
 
     /// Starts a probe, as [`lb_core::health::Action::Probe`] says. Must be called within a tokio runtime.
@@ -153,7 +157,8 @@ async fn ask(tools: &Tools, question: &Question) -> Result<Farewell, Failure> {
             let request = http::request(probe, *address, endpoint.port(), 443)?;
             let name = tls::name(server_name.as_deref(), probe.host.as_deref(), *address)?;
             let stream = connect::open(endpoint).await?;
-            let stream = tls::open(stream, name, &tools.trust, *verify, ca_file.clone()).await?;
+            let ca_file = ca_file.as_ref().map(|file| tools.base.join(file));
+            let stream = tls::open(stream, name, &tools.trust, *verify, ca_file).await?;
             http::get(stream, request, &expected).await.map(Farewell::Rest)
         }
         Probe::DicomEcho { called_ae_title, calling_ae_title } => {

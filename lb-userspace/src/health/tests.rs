@@ -70,7 +70,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new() -> Self {
         let (sender, reports) = mpsc::channel(16);
-        Self { prober: Prober::new(sender), reports }
+        Self { prober: Prober::new(sender, std::env::temp_dir()), reports }
     }
 
     pub(super) fn start(&mut self, generation: u32, probe: Probe, address: SocketAddr) {

@@ -30,6 +30,7 @@ pub(crate) mod packet;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod transparent;
 
 use std::io;
 
@@ -41,6 +42,7 @@ pub use announce::{gratuitous_arp, unsolicited_advertisement};
 pub use attachment::is_generic;
 pub use host::Host;
 pub use survey::{Surveyed, survey};
+pub use transparent::{Answerer, TRANSPARENT_TABLE, Transparent};
 
 use self::connection::Connection;
 use self::packet::PacketSocket;

@@ -122,6 +122,7 @@ impl Drop for Waiting<'_> {
 
 fn at_once(service: &Service, running: &Running, pool: &Pool, asker: &Asker<'_>, tried: &[usize]) -> Attempt {
     let now = Instant::now();
+    let undecided = tried.is_empty() && pool.is_undecided();
     let balancer = pool.balancer();
     let take = |entry: &Arc<Entry>, at, is_new| {
         let place = entry.live.take_place(entry.config.max_connections).then(|| {
@@ -151,6 +152,8 @@ fn at_once(service: &Service, running: &Running, pool: &Pool, asker: &Asker<'_>,
                 return Attempt::Chosen(chosen);
             }
             Pick::Full => return Attempt::Full,
+            // As after a start, or a reload with other real servers. The fallback is for when they have failed.
+            Pick::Nobody if undecided => return Attempt::Full,
             Pick::Nobody => break,
         }
     }
@@ -166,7 +169,7 @@ pub(super) fn key(running: &Running, client: SocketAddr, rdp: Option<&Rdp>) -> O
     match (&persistence.by, rdp) {
         (PersistenceBy::SourceIp, _) => Some(Key::address(client.ip(), persistence.prefix_v4, persistence.prefix_v6)),
         (PersistenceBy::RdpCookie, Some(Rdp::User(key))) => Some(*key),
-        (PersistenceBy::RdpCookie, _) | (PersistenceBy::Cookie { .. }, _) => None,
+        (PersistenceBy::RdpCookie | PersistenceBy::Cookie { .. }, _) => None,
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Source {
     Address(IpAddr),
     /// The client's address, with any port that is free towards the real server. The client's own port is
     /// not asked for: the client may have a connection of its own from there to the same real server.
-    /// Answers come back only where routing rules of this machine and the network see to it.
+    /// Answers come back only where [`Transparent`](crate::netlink::Transparent) and the network see to it.
     Client(SocketAddr),
 }
 

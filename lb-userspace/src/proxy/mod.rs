@@ -49,7 +49,7 @@ pub use real_server::Carried;
 use access_log::Writer;
 use prepare::Aim;
 use real_server::RealServer;
-use service::{Service, is_served};
+use service::{Service, is_cut};
 use tls::{Certificates, Tickets};
 use token::TokenKey;
 use worker::{Listener, Shared, Target, Worker};
@@ -122,14 +122,20 @@ impl Proxy {
     ///
     /// # Errors
     /// When ports cannot be steered; everything else is in force then.
-    pub fn commit(&mut self, prepared: Prepared, drain_timeout: Duration, now: Instant) -> Result<(), String> {
+    pub fn commit(
+        &mut self,
+        prepared: Prepared,
+        states: &BTreeMap<ServerKey, ServerInput>,
+        drain_timeout: Duration,
+        now: Instant,
+    ) -> Result<(), String> {
         let Prepared { services, listeners, mut new_sockets, certificates, max_connections } = prepared;
         self.shared.set_most(max_connections);
         self.certificates = Some(certificates);
         self.drain_timeout = drain_timeout;
         let mut before = std::mem::take(&mut self.services);
         for (name, running) in services {
-            running.tell(&self.states);
+            running.tell(states);
             for entry in running.entries() {
                 open::tell(entry, entry.live.configure(running.config.proxy.passive_health));
             }
@@ -146,7 +152,7 @@ impl Proxy {
         let steered = self.steer();
         self.close(&listeners);
         for (_, service) in before {
-            self.finish(service, now);
+            self.finish(&service, now);
         }
         self.cut_removed();
         self.forget_unused();
@@ -210,11 +216,11 @@ impl Proxy {
     }
 
     /// A service that the configuration names no longer.
-    fn finish(&mut self, service: Arc<Service>, now: Instant) {
+    fn finish(&mut self, service: &Arc<Service>, now: Instant) {
         match service.glance().config.on_removal {
             OnRemoval::Drain => {
                 service.finish.raise();
-                self.finishing.push((Arc::clone(&service), now + self.drain_timeout));
+                self.finishing.push((Arc::clone(service), now + self.drain_timeout));
             }
             OnRemoval::Cut => service.cut.raise(),
         }
@@ -244,8 +250,8 @@ impl Proxy {
         self.finishing.retain(|(service, _)| service.counters.clients.load(Ordering::Relaxed) > 0);
     }
 
-    /// Control's states of the real servers. Connections of one that is no longer served are cut, and its clients
-    /// forgotten.
+    /// Control's states of the real servers. Connections of one that has gone down or was halted are cut, and its
+    /// clients forgotten.
     pub fn tell(&mut self, states: BTreeMap<ServerKey, ServerInput>) {
         if self.states == states {
             return;
@@ -265,8 +271,8 @@ impl Proxy {
             service.room.notify_waiters();
             for entry in running.entries() {
                 let key = ServerKey { service: name.to_owned(), server: entry.config.name.clone() };
-                let served = |states: &BTreeMap<ServerKey, ServerInput>| states.get(&key).is_some_and(is_served);
-                if served(&before) && !served(&self.states) {
+                let cut = |states: &BTreeMap<ServerKey, ServerInput>| states.get(&key).is_some_and(is_cut);
+                if cut(&self.states) && !cut(&before) {
                     if let Some(clients) = &running.clients {
                         clients.forget_server(entry.live.number);
                     }

@@ -64,8 +64,10 @@ async fn attempt(entry: &Entry, running: &Running, ends: Ends) -> Result<Opened,
     let real = &entry.config;
     let server = SocketAddr::new(real.address, real.port.unwrap_or(ends.vip.port()));
     let source = source(running.config.source_address, ends);
-    let timeouts = &running.config.proxy.timeouts;
-    let mut stream = connect(server, source, timeouts.connect).await.map_err(|error| {
+    // For all that it takes until a request can be sent.
+    let limit = running.config.proxy.timeouts.connect;
+    let begun = Instant::now();
+    let mut stream = connect(server, source, limit).await.map_err(|error| {
         debug!(%server, %error, "no connection");
         failure(&error)
     })?;
@@ -77,7 +79,7 @@ async fn attempt(entry: &Entry, running: &Running, ends: Ends) -> Result<Opened,
     let Some(encryption) = &entry.tls else { return Ok(Opened::Plain(stream)) };
     let connector = TlsConnector::from(encryption.config.clone());
     let handshake = Box::pin(connector.connect(encryption.name.clone(), stream));
-    match tokio::time::timeout(timeouts.connect, handshake).await {
+    match tokio::time::timeout(limit.saturating_sub(begun.elapsed()), handshake).await {
         Ok(Ok(stream)) => Ok(Opened::Encrypted(Box::new(stream))),
         Ok(Err(error)) => {
             warn!(service = running.config.name, server = real.name, "TLS with the real server failed: {error}");

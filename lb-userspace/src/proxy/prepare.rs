@@ -41,19 +41,17 @@ pub(super) struct Aim {
 }
 
 impl Proxy {
-    /// Reads and opens everything that the layer 7 services of this configuration need.
-    ///
-    /// # Errors
-    /// All that is in the way, one sentence each.
-    pub fn prepare(&mut self, config: &Config, base: &Path) -> Result<Prepared, Vec<String>> {
-        let certificates = Certificates::load(config, base)?;
-        let (mut problems, mut services, mut listeners) = (Vec::new(), Vec::new(), BTreeMap::new());
+    /// Reads and opens everything that the layer 7 services of this configuration need. What cannot be had is said,
+    /// one sentence each; what it is for is not in what was prepared.
+    pub fn prepare(&mut self, config: &Config, base: &Path) -> (Prepared, Vec<String>) {
+        let (certificates, mut problems) = Certificates::read(config, base);
+        let (mut services, mut listeners) = (Vec::new(), BTreeMap::new());
         for service in config.virtual_services.iter().filter(|service| !service.mode.is_layer_4()) {
-            for (address, aim) in aims(service) {
-                listeners.insert(address, aim);
-            }
             match self.running(service, config, &certificates, base) {
-                Ok(running) => services.push((service.name.clone(), running)),
+                Ok(running) => {
+                    listeners.extend(aims(service));
+                    services.push((service.name.clone(), running));
+                }
                 Err(problem) => problems.push(format!("virtual service {}: {problem}", service.name)),
             }
         }
@@ -69,11 +67,9 @@ impl Proxy {
                 Err(problem) => problems.push(problem),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        listeners.retain(|address, _| self.listeners.contains_key(address) || new_sockets.contains_key(address));
         let max_connections = config.node.proxy.max_connections;
-        Ok(Prepared { services, listeners, new_sockets, certificates, max_connections })
+        (Prepared { services, listeners, new_sockets, certificates, max_connections }, problems)
     }
 
     fn running(
@@ -94,7 +90,7 @@ impl Proxy {
                 Some(server_config(listener, certificates, &self.tickets(&service.name)?, http2, base)?)
             }
         };
-        let mut pools: Vec<(Option<Arc<str>>, Vec<Arc<Entry>>)> = vec![(None, Vec::new())];
+        let mut pools = vec![(None::<Arc<str>>, Vec::new())];
         for real in &service.real_servers {
             let entry = self.entry(service, real, policy.as_ref(), base)?;
             let place = pools.iter().position(|(name, _)| name.as_deref() == real.pool.as_deref());

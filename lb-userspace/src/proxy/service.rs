@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
@@ -100,6 +100,8 @@ pub(super) struct Pool {
     pub(super) name: Option<Arc<str>>,
     entries: Vec<Arc<Entry>>,
     balancer: ArcSwap<Balancer<Arc<Entry>>>,
+    /// A real server of it may turn out to serve: its first check has not spoken.
+    undecided: AtomicBool,
 }
 
 /// A real server as one configuration has it.
@@ -212,12 +214,20 @@ impl Pool {
         states: &BTreeMap<ServerKey, ServerInput>,
     ) -> Self {
         let balancer = ArcSwap::from_pointee(balancer(&entries, service, states));
-        Self { name, entries, balancer }
+        let undecided = AtomicBool::new(is_undecided(&entries, service, states));
+        Self { name, entries, balancer, undecided }
     }
 
     fn tell(&self, service: &model::VirtualService, states: &BTreeMap<ServerKey, ServerInput>) {
         let before = self.balancer.load();
         self.balancer.store(Arc::new(balancer(&self.entries, service, states).after(&before)));
+        self.undecided.store(is_undecided(&self.entries, service, states), Ordering::Release);
+    }
+
+    /// Whether it is worth waiting for the first check of a real server. To be asked before the balancer is, which
+    /// then knows of the check when this does.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.undecided.load(Ordering::Acquire)
     }
 
     pub(super) fn balancer(&self) -> Guard<Arc<Balancer<Arc<Entry>>>> {
@@ -249,7 +259,25 @@ fn balancer(
     Balancer::new(service.scheduler, entries.len(), members.collect())
 }
 
-/// Whether connections to a real server in this state may go on.
-pub(super) fn is_served(state: &ServerInput) -> bool {
+fn is_undecided(
+    entries: &[Arc<Entry>],
+    service: &model::VirtualService,
+    states: &BTreeMap<ServerKey, ServerInput>,
+) -> bool {
+    entries.iter().any(|entry| {
+        let key = ServerKey { service: service.name.clone(), server: entry.config.name.clone() };
+        let state = states.get(&key).copied().unwrap_or_default();
+        state.health == Health::Checking && state.admin == Admin::Online
+    })
+}
+
+/// Whether connections to a real server in this state may be opened.
+fn is_served(state: &ServerInput) -> bool {
     state.health == Health::Up && state.admin != Admin::Halted
+}
+
+/// Whether connections to a real server in this state are cut. One that is checked anew after a reload keeps those it
+/// has until the check has spoken.
+pub(super) fn is_cut(state: &ServerInput) -> bool {
+    state.health == Health::Down || state.admin == Admin::Halted
 }

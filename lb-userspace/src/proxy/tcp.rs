@@ -4,6 +4,7 @@
 //! In: a client's connection. Out: counts, a line in the access log. Absent: how bytes are carried
 //! ([`super::relay`]).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use lb_core::config::model::PersistenceBy;
 use lb_core::proxy::access_log::{End, Record, Times};
 use lb_core::proxy::balance::Candidate as _;
-use lb_core::proxy::clients::Key;
+use lb_core::proxy::clients::{Clients, Key};
 use lb_core::proxy::rdp;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -47,8 +48,9 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends)
             Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
         }
     };
-    let ended = until_cut(service, &chosen, server.cut_number, carried).await;
-    finish(service, &running, ends, &chosen, (begun, server.took), ended, rdp);
+    let record = remembered(&running, ends.client, rdp.as_ref(), &chosen);
+    let ended = until_cut(service, &chosen, server.cut_number, record, carried).await;
+    finish(service, &running, ends, &chosen, (begun, server.took), ended);
 }
 
 /// A connection whose TLS ends here.
@@ -63,8 +65,9 @@ pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStrea
             Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
         }
     };
-    let ended = until_cut(service, &chosen, server.cut_number, Box::pin(carried)).await;
-    finish(service, &running, ends, &chosen, (begun, server.took), ended, None);
+    let record = remembered(&running, ends.client, None, &chosen);
+    let ended = until_cut(service, &chosen, server.cut_number, record, Box::pin(carried)).await;
+    finish(service, &running, ends, &chosen, (begun, server.took), ended);
 }
 
 fn idle(running: &Running) -> Idle {
@@ -134,14 +137,22 @@ async fn until_cut(
     service: &Service,
     chosen: &Chosen,
     cut_number: u64,
+    record: Option<Remembered<'_>>,
     carried: impl Future<Output = Ended>,
 ) -> Result<Ended, Failure> {
     tokio::pin!(carried);
+    let remembering = async {
+        match &record {
+            Some(record) => record.keep().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         ended = &mut carried => Ok(ended),
         () = chosen.entry.live.cut.after(cut_number) => Err(Failure::ServerCut),
         () = service.cut.after(0) => Err(Failure::DrainTimeout),
+        never = remembering => match never {},
     }
 }
 
@@ -180,7 +191,6 @@ fn finish(
     chosen: &Chosen,
     (begun, connecting): (Instant, Duration),
     ended: Result<Ended, Failure>,
-    rdp: Option<Rdp>,
 ) {
     let failure = match &ended {
         Err(failure) => Some(*failure),
@@ -195,7 +205,6 @@ fn finish(
     if let Some(failure) = failure {
         service.counters.failures.count(failure);
     }
-    keep_client(running, ends.client, rdp.as_ref(), chosen);
     if let Some(log) = &running.log {
         let (received, sent) = ended.map_or((0, 0), |ended| (ended.to_server, ended.to_client));
         log.write(&Record {
@@ -210,9 +219,35 @@ fn finish(
     }
 }
 
-/// A long connection keeps its client's record alive.
-fn keep_client(running: &Running, client: SocketAddr, rdp: Option<&Rdp>, chosen: &Chosen) {
-    if let (Some(clients), Some(key)) = (&running.clients, key(running, client, rdp)) {
-        clients.touch(key, chosen.entry.live.number, Instant::now());
+/// The record of a client, which a long connection keeps alive.
+struct Remembered<'a> {
+    clients: &'a Clients<u32>,
+    key: Key,
+    server: u32,
+}
+
+fn remembered<'a>(
+    running: &'a Running,
+    client: SocketAddr,
+    rdp: Option<&Rdp>,
+    chosen: &Chosen,
+) -> Option<Remembered<'a>> {
+    let (clients, key) = (running.clients.as_deref()?, key(running, client, rdp)?);
+    Some(Remembered { clients, key, server: chosen.entry.live.number })
+}
+
+impl Remembered<'_> {
+    /// Uses the record again and again, before it is forgotten.
+    async fn keep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(self.clients.touch_interval()).await;
+            self.clients.touch(self.key, self.server, Instant::now());
+        }
+    }
+}
+
+impl Drop for Remembered<'_> {
+    fn drop(&mut self) {
+        self.clients.touch(self.key, self.server, Instant::now());
     }
 }

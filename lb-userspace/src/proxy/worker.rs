@@ -27,6 +27,9 @@ use lb_core::proxy::failure::Failure;
 /// After a connection could not be accepted, because no file can be opened or there is no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Orders that wait for a worker: each is a listener, and a machine has fewer addresses with ports that are used.
+const ORDERS: usize = 65_536;
+
 /// What all workers share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -85,7 +88,7 @@ enum Order {
 
 /// A thread that carries connections.
 pub(super) struct Worker {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
 }
 
 /// What the tasks of one worker share.
@@ -101,8 +104,7 @@ impl Worker {
     /// # Errors
     /// When the system has none.
     pub(super) fn start(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
-        // Orders are few, and each is one of the configuration's listeners: that is its bound.
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (orders, inbox) = mpsc::channel(ORDERS);
         let (started, result) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -119,17 +121,18 @@ impl Worker {
 
     /// Accepts connections of one more socket.
     pub(super) fn listen(&self, listener: &Arc<Listener>, socket: Socket) {
-        // A worker ends only when it is told to.
-        let _ = self.orders.send(Order::Listen(Arc::clone(listener), socket));
+        if self.orders.try_send(Order::Listen(Arc::clone(listener), socket)).is_err() {
+            warn!(address = %listener.address, "a worker takes no orders, and does not accept connections there");
+        }
     }
 
     /// Ends the thread, and every connection on it.
     pub(super) fn stop(&self) {
-        let _ = self.orders.send(Order::Stop);
+        let _ = self.orders.try_send(Order::Stop);
     }
 }
 
-async fn work(mut orders: mpsc::UnboundedReceiver<Order>, shared: Arc<Shared>) {
+async fn work(mut orders: mpsc::Receiver<Order>, shared: Arc<Shared>) {
     let local = Rc::new(Local { shared, idle: Idle::default() });
     let sweeper = Rc::clone(&local);
     spawn_local(async move { sweeper.idle.sweep().await });

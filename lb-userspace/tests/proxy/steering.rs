@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lb_core::config::model::PortRange;
@@ -172,24 +172,25 @@ fn serve(listener: &TcpListener, stop: &AtomicBool) -> usize {
     }
 }
 
-/// Connects and says the word, until this has worked so often.
-fn talk(vip: &str, connected: &AtomicUsize, times: usize) {
-    for number in 0..times {
-        let port = 5200 + u16::try_from(number % 600).unwrap();
-        let mut stream = connect(vip, port).unwrap_or_else(|error| panic!("port {port}: {error}"));
+/// Connects and says the word so often. Returns what went wrong.
+fn talk(vip: &str, times: u16) -> Vec<String> {
+    let once = |port| {
+        let mut stream = connect(vip, port)?;
         let mut word = *b"word";
-        stream.write_all(&word).unwrap();
-        stream.read_exact(&mut word).unwrap_or_else(|error| panic!("port {port}: {error}"));
-        connected.store(number + 1, Ordering::Relaxed);
-    }
+        stream.write_all(&word)?;
+        stream.read_exact(&mut word)
+    };
+    let ports = (0..times).map(|number| 5200 + number % 600);
+    ports.filter_map(|port| once(port).err().map(|error| format!("port {port}: {error}"))).collect()
 }
 
 #[test]
 fn sockets_and_ranges_are_replaced_and_no_connection_is_lost() {
-    const CONNECTIONS: usize = 3000;
+    const CLIENTS: usize = 4;
+    const TIMES: u16 = 1500;
     let namespace = namespace();
     for vip in VIPS {
-        let (stop, connected) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let stop = AtomicBool::new(false);
         let (mut steering, listeners) = namespace.inside(|| {
             let listeners = [(); 2].map(|()| listener(vip, 5000));
             let mut steering = Steering::load().unwrap();
@@ -209,18 +210,19 @@ fn sockets_and_ranges_are_replaced_and_no_connection_is_lost() {
         let mut changes = 0;
         let served = std::thread::scope(|scope| {
             let servers = [a, b].map(|listener| scope.spawn(|| serve(listener, &stop)));
-            let client = scope.spawn(|| namespace.inside(|| talk(vip, &connected, CONNECTIONS)));
-            while !client.is_finished() {
+            let clients = [(); CLIENTS].map(|()| scope.spawn(|| namespace.inside(|| talk(vip, TIMES))));
+            while !clients.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 steer(&mut steering, steps[changes % steps.len()]);
                 changes += 1;
             }
             stop.store(true, Ordering::Relaxed);
-            client.join().unwrap();
+            for client in clients {
+                assert_eq!(client.join().unwrap(), [""; 0], "after {changes} changes");
+            }
             servers.map(|server| server.join().unwrap())
         });
         println!("{vip}: {served:?} connections by each listener, {changes} changes meanwhile");
-        assert_eq!(connected.load(Ordering::Relaxed), CONNECTIONS);
-        assert_eq!(served.iter().sum::<usize>(), CONNECTIONS);
+        assert_eq!(served.iter().sum::<usize>(), CLIENTS * usize::from(TIMES));
         assert!(served.iter().all(|served| *served > 0) && changes > 100, "{served:?}, {changes} changes");
     }
 }

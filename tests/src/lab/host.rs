@@ -4,7 +4,7 @@
 //! enters only the network namespace: the file system is everyone's.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
+use socket2::{Domain, Socket, Type};
 
 use super::pass_program::PassProgram;
 use super::{Output, Process, ip_in, wait_until};
@@ -131,8 +132,28 @@ impl Host {
         self.start(command, true)
     }
 
+    /// A number that this host has given to nothing else: for the names of files.
+    pub fn next_number(&self) -> u32 {
+        self.started.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Opens a TCP connection from one of the host's addresses.
+    ///
+    /// # Errors
+    /// When it is none of the host's, the connection is refused, or it takes longer than `deadline`.
+    pub fn connect(&self, source: IpAddr, server: SocketAddr, deadline: Duration) -> Result<TcpStream> {
+        let connect = || {
+            let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&server.into(), deadline)?;
+            socket.set_tcp_nodelay(true)?;
+            std::io::Result::Ok(TcpStream::from(socket))
+        };
+        self.enter(connect)?.with_context(|| format!("{} cannot connect from {source} to {server}", self.name))
+    }
+
     fn start(&self, command: &[&str], private_mounts: bool) -> Result<Process> {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let program = Path::new(command[0]).file_name().unwrap_or_default().to_string_lossy();
         let log = self.folder.join(format!("{}-{number}-{program}.log", self.name));
         Process::spawn(format!("{program} on {}", self.name), self.command(command, private_mounts), &log)
@@ -209,7 +230,7 @@ impl Host {
     /// When it cannot within the deadline.
     pub fn wait_connects(&self, address: SocketAddr, deadline: Duration) -> Result<()> {
         wait_until(&format!("{} can connect to {address}", self.name), deadline, || {
-            self.enter(|| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)))??;
+            self.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)))??;
             Ok(())
         })
     }

@@ -242,7 +242,7 @@ impl Lab {
     }
 
     fn namespace(&self, host: &str) -> String {
-        format!("{}-{host}", self.id)
+        format!("{}-{}", self.id, in_one_word(host))
     }
 }
 
@@ -262,7 +262,12 @@ impl Drop for Lab {
 
 /// The name of the namespace of a host in the standing lab `name`.
 pub fn standing_namespace(name: &str, host: &str) -> String {
-    format!("lb-{name}-{host}")
+    format!("lb-{name}-{}", in_one_word(host))
+}
+
+/// A dash in a namespace's name ends the lab's part of it.
+fn in_one_word(host: &str) -> String {
+    host.replace('-', "_")
 }
 
 /// Whether `text` is the address of a host, with or without a prefix length.

@@ -14,7 +14,7 @@ use crate::lab::{Host, Output, Process, require};
 const CURL: &[&str] = &["curl", "--silent", "--show-error", "--noproxy", "*"];
 const BEGIN_DEADLINE: Duration = Duration::from_secs(15);
 const END_DEADLINE: Duration = Duration::from_secs(60);
-/// A download has begun when this much is there: far more than would wait in a socket unread.
+/// A download has begun when this much is there.
 const BEGUN: u64 = 1_000_000;
 
 /// An answer over HTTP, whatever its status.
@@ -83,15 +83,15 @@ pub struct Download {
 }
 
 impl Download {
-    /// Starts one that takes no more than `rate` (`4M`: bytes a second) and waits until something has come.
+    /// Starts one of something that the server gives slowly, and waits until some of it has come.
     ///
     /// # Errors
     /// When curl is missing, or nothing comes.
-    pub fn start(client: &Host, name: &str, url: &str, rate: &str, options: &[&str]) -> Result<Self> {
+    pub fn start(client: &Host, name: &str, url: &str, options: &[&str]) -> Result<Self> {
         require("curl", "curl")?;
         let (body, fields) = (client.folder().join(name), client.folder().join(format!("{name}.fields")));
         let [to, fields_to] = [&body, &fields].map(|path| path.display().to_string());
-        let save = ["--fail", "--limit-rate", rate, "--output", &to, "--dump-header", &fields_to];
+        let save = ["--fail", "--output", &to, "--dump-header", &fields_to];
         let mut process = client.spawn(&[CURL, &save, options, &[url]].concat())?;
         process.wait_ready("the download has begun", BEGIN_DEADLINE, || {
             let got = fs::metadata(&body)?.len();

@@ -2,16 +2,17 @@
 //! ask them: small enough to send from any address and port, and to keep a flow open for as long
 //! as a test wants.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::lab::Host;
+use crate::proxied::{Conversation, Heard};
 
 /// How often a server looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -77,6 +78,15 @@ impl EchoServer {
     /// # Errors
     /// When the address cannot be bound.
     pub fn tcp(host: &Host, address: SocketAddr) -> Result<Self> {
+        Self::accept(host, address, |connection, name, peer| answer_lines(&connection, name, peer))
+    }
+
+    /// Has each TCP connection to `address` served on a thread of its own, which is told its name and the client.
+    pub(super) fn accept(
+        host: &Host,
+        address: SocketAddr,
+        serve: impl Fn(TcpStream, &str, SocketAddr) -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> Result<Self> {
         let listener = host.enter(|| TcpListener::bind(address))?;
         let listener = listener.with_context(|| format!("cannot bind {address} on {}", host.name()))?;
         listener.set_nonblocking(true)?;
@@ -85,8 +95,13 @@ impl EchoServer {
                 std::thread::park_timeout(POLL);
                 return;
             };
-            let name = name.to_owned();
-            std::thread::spawn(move || answer_lines(&connection, &name, peer));
+            let (name, serve) = (name.to_owned(), serve.clone());
+            std::thread::spawn(move || {
+                // Accepted sockets do not inherit the listener's mode everywhere, so say it.
+                connection.set_nonblocking(false)?;
+                connection.set_nodelay(true)?;
+                serve(connection, &name, peer)
+            });
         })
     }
 
@@ -127,16 +142,12 @@ impl Drop for EchoServer {
     }
 }
 
-fn answer_lines(connection: &TcpStream, name: &str, peer: SocketAddr) {
-    // Accepted sockets do not inherit the listener's mode everywhere, so say it.
-    let _ = connection.set_nonblocking(false);
-    let _ = connection.set_nodelay(true);
+fn answer_lines(mut connection: &TcpStream, name: &str, peer: SocketAddr) -> std::io::Result<()> {
     for line in BufReader::new(connection).lines() {
-        let Ok(line) = line else { return };
-        if (&*connection).write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes()).is_err() {
-            return;
-        }
+        let line = line?;
+        connection.write_all(format!("{name} {peer} {} {line}\n", line.len()).as_bytes())?;
     }
+    Ok(())
 }
 
 /// A UDP client with one flow to one server address.
@@ -229,6 +240,14 @@ impl TcpClient {
         Ok(Self { connection: BufReader::new(connection) })
     }
 
+    /// Connects from one of the host's addresses.
+    ///
+    /// # Errors
+    /// As for [`TcpClient::connect`].
+    pub fn connect_from(host: &Host, source: IpAddr, server: SocketAddr, deadline: Duration) -> Result<Self> {
+        Ok(Self { connection: BufReader::new(host.connect(source, server, deadline)?) })
+    }
+
     /// The client's own address and port.
     ///
     /// # Errors
@@ -250,3 +269,24 @@ impl TcpClient {
         Answer::parse(&line)
     }
 }
+
+/// Through a proxy: with its own patience.
+impl Conversation for TcpClient {
+    fn ask(&mut self) -> Result<Heard> {
+        let answer = Self::ask(self, PATIENCE)?;
+        Ok(Heard { server: answer.server, client: answer.peer.ip() })
+    }
+
+    fn wait_cut(&mut self) -> Result<()> {
+        self.connection.get_ref().set_read_timeout(Some(PATIENCE))?;
+        match self.connection.read(&mut [0; 64]) {
+            Ok(0) => Ok(()),
+            Ok(length) => bail!("{length} bytes came that nobody asked for"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error).context("the connection was not cut"),
+        }
+    }
+}
+
+/// For one answer, or the end of a connection.
+const PATIENCE: Duration = Duration::from_secs(5);

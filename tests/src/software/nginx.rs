@@ -12,8 +12,8 @@ use crate::lab::{Host, Output, Process, require};
 /// RTMP.
 pub const RTMP_PORT: u16 = 1935;
 const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
-/// No proxy of this machine is for the lab.
-const CURL: &[&str] = &["curl", "--silent", "--show-error", "--fail", "--noproxy", "*"];
+/// No proxy of this machine is for the lab, and nobody vouches for its certificates.
+pub(super) const CURL: &[&str] = &["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--insecure"];
 
 /// A running nginx.
 #[derive(Debug)]
@@ -81,10 +81,19 @@ pub fn fetch(client: &Host, server: SocketAddr, path: &str) -> Result<String> {
 /// # Errors
 /// When curl is missing, a request fails, or an answer is another's.
 pub fn fetch_numbered(client: &Host, server: SocketAddr, count: usize, parallel: usize) -> Result<Vec<String>> {
+    numbered(client, &format!("http://{server}"), count, parallel)
+}
+
+/// The same from a site such as `https://192.0.2.1:8443`.
+///
+/// # Errors
+/// As for [`fetch_numbered`].
+pub fn numbered(client: &Host, site: &str, count: usize, parallel: usize) -> Result<Vec<String>> {
     require("curl", "curl")?;
-    let url = format!("http://{server}/numbered/[1-{count}]");
+    let url = format!("{site}/numbered/[1-{count}]");
     let (most, head) = (parallel.to_string(), "Connection: close");
-    let parallel = ["--parallel", "--parallel-immediate", "--parallel-max", &most, "--header", head];
+    // Over TLS it would be HTTP/2 otherwise, and one connection.
+    let parallel = ["--http1.1", "--parallel", "--parallel-immediate", "--parallel-max", &most, "--header", head];
     let output = client.run(&[CURL, &parallel, &["--max-time", "50", &url]].concat())?.success()?;
     let mut bodies = vec![String::new(); count];
     for line in output.stdout.lines() {
@@ -112,10 +121,17 @@ pub fn write_file(host: &Host, name: &str, bytes: u64) -> Result<String> {
 /// # Errors
 /// When curl is missing or fails.
 pub fn fetch_hashed(client: &Host, server: SocketAddr, name: &str) -> Result<String> {
+    hashed(client, &format!("http://{server}/files/{name}"))
+}
+
+/// The same by URL.
+///
+/// # Errors
+/// As for [`fetch_hashed`].
+pub fn hashed(client: &Host, url: &str) -> Result<String> {
     require("curl", "curl")?;
-    let url = format!("http://{server}/files/{name}");
     let hashed = "set -o pipefail; \"$@\" | sha256sum";
-    let command = [&["bash", "-c", hashed, "bash"], CURL, &["--max-time", "50", &url]].concat();
+    let command = [&["bash", "-c", hashed, "bash"], CURL, &["--max-time", "50", url]].concat();
     first_word(client.run(&command)?)
 }
 

@@ -22,6 +22,8 @@ use crate::lab::{Host, Process, require};
 pub const PORT: u16 = 443;
 /// Where a node says whether the cluster is well.
 pub const HEALTH: &str = "/minio/health/cluster";
+/// How many bytes a second a node gives of a file: no buffer on the way takes what it has not sent yet.
+pub const RATE: u64 = 4_000_000;
 const STORE_PORT: u16 = 5000;
 const CLIENT: &str = include_str!("../../data/s3_client.py");
 /// The store starts, and boto3 answers, on a busy machine.
@@ -32,7 +34,7 @@ const UNSIGNED_REQUESTS: &str = "3";
 /// A running store with the bucket `lab`, in memory.
 #[derive(Debug)]
 pub struct Store {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
     account: PathBuf,
 }
@@ -49,7 +51,7 @@ impl Store {
         let unsigned = format!("INITIAL_NO_AUTH_ACTION_COUNT={UNSIGNED_REQUESTS}");
         let mut process = host.spawn(&["env", &unsigned, &server, "--host", &ip, "--port", &port])?;
         process.wait_ready("the S3 store listens", DEADLINE, || host.listens("tcp", STORE_PORT))?;
-        let store = Self { _process: process, address, account: host.folder().join("s3-account.json") };
+        let store = Self { process, address, account: host.folder().join("s3-account.json") };
         let output = store.client(host, &format!("http://{address}"), None, &["prepare"])?;
         ensure!(output.failures.is_empty(), "the store cannot be prepared: {output:?}");
         Ok(store)
@@ -86,6 +88,16 @@ impl Store {
             Ok(())
         })?;
         Ok(Load { process })
+    }
+
+    /// Holds it: nodes wait for its answers.
+    pub fn hold(&mut self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&mut self) {
+        self.process.signal(Signal::SIGCONT);
     }
 
     fn client(&self, host: &Host, endpoint: &str, authority: Option<&Path>, work: &[&str]) -> Result<Traffic> {
@@ -195,7 +207,8 @@ impl Node {
         let prefix = host.folder().join(format!("{}-s3", host.name()));
         fs::create_dir_all(&prefix).with_context(|| format!("cannot make {}", prefix.display()))?;
         let file = prefix.join("nginx.conf");
-        fs::write(&file, configuration(host, store.address, certificate)).context("cannot write nginx.conf")?;
+        fs::write(&file, configuration(host, &prefix, store.address, certificate))
+            .context("cannot write nginx.conf")?;
         let (file, folder) = (file.display().to_string(), prefix.display().to_string());
         let mut process = host.spawn(&["nginx", "-p", &folder, "-c", &file])?;
         host.wait_listening(&mut process, "tcp", PORT)?;
@@ -211,14 +224,15 @@ impl Node {
         if well { fs::remove_file(&mark) } else { fs::write(&mark, "") }.context("cannot change what the node says")
     }
 
-    /// Holds every process of it: connections stay open, and nothing is answered.
-    pub fn hold(&mut self) {
-        self.process.signal(Signal::SIGSTOP);
-    }
-
-    /// Lets it go on.
-    pub fn go_on(&mut self) {
-        self.process.signal(Signal::SIGCONT);
+    /// Has it show another certificate, as after a renewal; requests are answered all the while.
+    ///
+    /// # Errors
+    /// When its configuration cannot be written.
+    pub fn show(&mut self, host: &Host, store: &Store, certificate: &Certificate) -> Result<()> {
+        let text = configuration(host, &self.prefix, store.address, certificate);
+        fs::write(self.prefix.join("nginx.conf"), text).context("cannot write nginx.conf")?;
+        self.process.signal(Signal::SIGHUP);
+        Ok(())
     }
 
     /// Ends it as a power cut would end the program.
@@ -251,9 +265,9 @@ impl Seen {
     }
 }
 
-fn configuration(host: &Host, store: SocketAddr, Certificate { certificate, key }: &Certificate) -> String {
-    let (name, files) = (host.name(), host.folder().display());
-    let (certificate, key) = (certificate.display(), key.display());
+fn configuration(host: &Host, prefix: &Path, store: SocketAddr, shown: &Certificate) -> String {
+    let (name, files, prefix) = (host.name(), host.folder().display(), prefix.display());
+    let (certificate, key) = (shown.certificate.display(), shown.key.display());
     format!(
         "daemon off;\n\
          user root;\n\
@@ -274,9 +288,9 @@ fn configuration(host: &Host, store: SocketAddr, Certificate { certificate, key 
              client_max_body_size 0;\n\
              keepalive_timeout 300s;\n\
              add_header X-Node {name} always;\n\
-             location = {HEALTH} {{ access_log off; if (-f unwell) {{ return 503; }} return 200; }}\n\
+             location = {HEALTH} {{ access_log off; if (-f {prefix}/unwell) {{ return 503; }} return 200; }}\n\
              location /node/ {{ default_type text/plain; return 200 '{name}\\n'; }}\n\
-             location /files/ {{ alias {files}/; }}\n\
+             location /files/ {{ alias {files}/; limit_rate {RATE}; }}\n\
              location / {{\n\
                proxy_pass http://{store};\n\
                proxy_http_version 1.1;\n\

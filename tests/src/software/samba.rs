@@ -61,6 +61,18 @@ pub struct Copied {
     pub hash: String,
 }
 
+/// The name of the server that a new session gets.
+///
+/// # Errors
+/// When smbclient is missing or fails.
+pub fn server_of(client: &Host, server: IpAddr) -> Result<String> {
+    require("smbclient", "smbclient")?;
+    let name = client.folder().join(format!("{}-smb-name", client.name()));
+    let work = format!("get name {}", name.display());
+    client.run(&[SMBCLIENT, &[&share(server), "--command", &work]].concat())?.success()?;
+    files::take(&name)
+}
+
 /// Puts a file on the server and gets it back, in one session.
 ///
 /// # Errors
@@ -113,12 +125,15 @@ impl Session {
         let answer = format!("{}.{}", self.answers, self.asked);
         // One command at a time: smbclient waits for more input before it looks at a second line.
         writeln!(self.commands, "get name {answer}").context("cannot ask")?;
-        let (log, asked) = (self.process.log_path().to_owned(), self.asked);
+        let (log, asked, mut failed) = (self.process.log_path().to_owned(), self.asked, false);
         self.process.wait_ready("the SMB session is answered", ANSWER_DEADLINE, || {
-            let got = fs::read_to_string(&log)?.matches("getting file").count();
-            ensure!(got == asked, "{got} of {asked} answers are there");
+            let log = fs::read_to_string(&log)?;
+            failed = log.contains("NT_STATUS_");
+            let got = log.matches("getting file").count();
+            ensure!(failed || got == asked, "{got} of {asked} answers are there");
             Ok(())
         })?;
+        ensure!(!failed, "the SMB session failed: {}", self.process.log());
         files::take(Path::new(&answer))
     }
 

@@ -7,6 +7,7 @@ mod counts;
 mod exchanges;
 mod homes;
 mod path_mtu;
+mod requests;
 mod studies;
 
 pub use beat::{Arrived, Beat, Moment};
@@ -14,4 +15,5 @@ pub use counts::Counts;
 pub use exchanges::{Exchange, exchange};
 pub use homes::Homes;
 pub use path_mtu::learn;
+pub use requests::{Answered, Requests};
 pub use studies::Studies;

@@ -155,7 +155,7 @@ codes! {
     UnknownGroup Error "E046" "a group that the regular expression does not have":
         "`$1` is the first group in parentheses, `$name` the one written as `(?<name>…)`; a name goes on as long as there are letters, digits and `_`. Write `$$` for a plain `$`.";
     HeaderNotEditable Error "E047" "a header that cannot be edited":
-        "Headers that say where a message ends or what becomes of its connection (Connection, Content-Length, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade) are written by the proxy itself. A request has exactly one Host, which can be set.";
+        "Headers that say where a message ends or what becomes of its connection (Connection, Content-Length, Expect, HTTP2-Settings, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade) are written by the proxy itself. A request has exactly one Host, which can be set.";
     PortTaken Error "E048" "a port of this machine is taken twice":
         "A layer 7 service listens on its ports. What this machine itself offers there, its metrics for example, could not start.";
     AmbiguousCheckPort Warning "W001" "the port of the health check is a guess":

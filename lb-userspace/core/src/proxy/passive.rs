@@ -91,18 +91,17 @@ impl Passive {
 
     /// A client is to be sent there because it is not suspect. False: it is, another client has claimed the trial.
     pub fn claim(&self, now: Instant) -> bool {
-        loop {
-            let state = self.state();
-            match state {
-                State::Trusted => return true,
-                State::Resting(_, until) | State::Trial(_, until) if self.at(now) < until => return false,
-                State::Resting(cause, _) | State::Trial(cause, _) => {
-                    if self.change(state, State::Trial(cause, self.rested(now))) {
-                        return true;
-                    }
-                }
-            }
+        if self.state() == State::Trusted {
+            return true;
         }
+        let (at, until) = (self.at(now), self.rested(now));
+        let claimed = self.change(|state| match state {
+            State::Resting(cause, rested) | State::Trial(cause, rested) if rested <= at => {
+                Some(State::Trial(cause, until))
+            }
+            State::Trusted | State::Resting(..) | State::Trial(..) => None,
+        });
+        claimed.is_some() || self.state() == State::Trusted
     }
 
     /// A connection could not be opened.
@@ -112,8 +111,7 @@ impl Passive {
             return None;
         }
         let failures = count(&self.connect_failures);
-        let change = self.failed(Cause::Connect, failures >= limit, now)?;
-        (change == Failed::First).then(|| {
+        self.failed(Cause::Connect, failures >= limit, now).then(|| {
             let rest = Exactly(self.limits.rest());
             let what = if failures == 1 {
                 "a connection to it could not be opened".to_owned()
@@ -147,8 +145,7 @@ impl Passive {
             return None;
         }
         let errors = count(&self.server_errors);
-        let change = self.failed(Cause::Answers, errors >= limit, now)?;
-        (change == Failed::First).then(|| {
+        self.failed(Cause::Answers, errors >= limit, now).then(|| {
             let rest = Exactly(self.limits.rest());
             let what = if errors == 1 {
                 format!("it answered with status {status}")
@@ -159,44 +156,34 @@ impl Passive {
         })
     }
 
-    /// A failure. It begins a rest when there were enough in a row, and at once when the rest is over: whoever is let
-    /// through then is the trial.
-    fn failed(&self, cause: Cause, enough: bool, now: Instant) -> Option<Failed> {
-        loop {
-            let state = self.state();
-            let (kind, because) = match state {
-                State::Trusted if enough => (Failed::First, cause),
-                State::Trusted => return None,
-                State::Resting(_, until) if self.at(now) < until => return None,
-                State::Resting(before, _) | State::Trial(before, _) => (Failed::Again, before),
-            };
-            if self.change(state, State::Resting(because, self.rested(now))) {
-                return Some(kind);
-            }
-        }
+    /// A failure, and whether it has made the difference. It begins a rest when there were enough in a row, and at once
+    /// when the rest is over: whoever is let through then is the trial.
+    fn failed(&self, cause: Cause, enough: bool, now: Instant) -> bool {
+        let (at, until) = (self.at(now), self.rested(now));
+        let before = self.change(|state| match state {
+            State::Trusted => enough.then_some(State::Resting(cause, until)),
+            State::Resting(_, rested) if at < rested => None,
+            State::Resting(first, _) | State::Trial(first, _) => Some(State::Resting(first, until)),
+        });
+        before == Some(State::Trusted)
     }
 
     /// The suspicion is over, if it is one of those.
-    fn recover(&self, from: impl Fn(State) -> bool) -> Option<Change> {
-        loop {
-            let state = self.state();
-            if !from(state) {
-                return None;
-            }
-            if self.change(state, State::Trusted) {
-                clear(&self.connect_failures);
-                clear(&self.server_errors);
-                return Some(Change::Recovered);
-            }
-        }
+    fn recover(&self, over: impl Fn(State) -> bool) -> Option<Change> {
+        self.change(|state| over(state).then_some(State::Trusted))?;
+        clear(&self.connect_failures);
+        clear(&self.server_errors);
+        Some(Change::Recovered)
     }
 
     fn state(&self) -> State {
         State::from_bits(self.state.load(Ordering::Relaxed))
     }
 
-    fn change(&self, from: State, to: State) -> bool {
-        self.state.compare_exchange(from.to_bits(), to.to_bits(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// What it was, if it is something else now; of several threads that see the same, one changes it.
+    fn change(&self, to: impl Fn(State) -> Option<State>) -> Option<State> {
+        let to = |bits| to(State::from_bits(bits)).map(State::to_bits);
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, to).ok().map(State::from_bits)
     }
 
     fn at(&self, now: Instant) -> u64 {
@@ -206,12 +193,6 @@ impl Passive {
     fn rested(&self, now: Instant) -> u64 {
         self.at(now).saturating_add(self.limits.rest_ms.load(Ordering::Relaxed))
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failed {
-    First,
-    Again,
 }
 
 impl Limits {

@@ -38,7 +38,8 @@ impl RetryBudget {
         let second = self.second(now);
         let requests = self.requests.sum(second);
         let granted = requests * u64::from(self.percent.load(Relaxed)) / 100;
-        self.retries.add_if(second, |this_second, all| this_second < ALWAYS || all < granted)
+        let of_others = |second| self.retries.sum_of_others(second);
+        self.retries.add_if(second, |second, count| count < ALWAYS || of_others(second) + count < granted)
     }
 
     fn second(&self, now: Instant) -> u32 {
@@ -55,25 +56,17 @@ impl Window {
         self.add_if(second, |_, _| true);
     }
 
-    /// Adds one if `may` says so of the count of this second and of all.
-    fn add_if(&self, second: u32, may: impl Fn(u64, u64) -> bool) -> bool {
-        let word = &self.0[(second % SECONDS) as usize];
-        let mut before = word.load(Relaxed);
-        loop {
+    /// Adds one if `may` says so of the second and its count.
+    fn add_if(&self, second: u32, may: impl Fn(u32, u64) -> bool) -> bool {
+        let counted = self.0[(second % SECONDS) as usize].fetch_update(Relaxed, Relaxed, |before| {
             // What is there is of this second, or ten or more ago. Should it be later, it counts there.
             let (second, count) = match unpack(before) {
                 (of, count) if of >= second => (of, count),
                 _ => (second, 0),
             };
-            if !may(count.into(), self.sum_of_others(second) + u64::from(count)) {
-                return false;
-            }
-            let after = pack(second, count.saturating_add(1));
-            match word.compare_exchange_weak(before, after, Relaxed, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => before = now,
-            }
-        }
+            may(second, count.into()).then(|| pack(second, count.saturating_add(1)))
+        });
+        counted.is_ok()
     }
 
     /// Of this second and those before it.

@@ -172,7 +172,7 @@ fn the_examples_of_the_modes_are_valid_and_run() {
         assert_eq!(unsupported(&config), Vec::<String>::new());
         modes.extend(config.virtual_services.iter().map(|service| service.mode));
     }
-    assert_eq!(modes, [Mode::L4Dr, Mode::L4Nat, Mode::L4Snat]);
+    assert_eq!(modes, [Mode::L4Dr, Mode::L4Nat, Mode::L4Snat, Mode::L7Tcp, Mode::L7Http]);
 }
 
 /// A service in one line: what a guide says of it.

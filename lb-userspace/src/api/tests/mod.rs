@@ -21,10 +21,10 @@ use lb_core::config::model::FlowTimeouts;
 use lb_core::listing::{Listing, Named};
 use lb_core::tables::expiry::TickTimeouts;
 use lb_core::view::{
-    Check, Configuration, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Event, EventKind, Events,
-    EventsQuery, Examination, Finding, FindingCode, HealthList, HealthState, OrderReport, OrderRequest,
-    PersistenceList, PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample,
-    ServerState, Severity, Status,
+    CertificateChain, CertificateList, CertificateView, Check, Configuration, ConfirmReport, Connections,
+    ConnectionsQuery, DoctorLine, Event, EventKind, Events, EventsQuery, Examination, Finding, FindingCode, HealthList,
+    HealthState, OcspState, OrderReport, OrderRequest, PersistenceList, PersistenceRecord, Place, Progress,
+    ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState, Severity, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -152,6 +152,26 @@ pub(crate) fn health() -> HealthList {
         under_way: 1,
         latest_start_ms: 7,
     }
+}
+
+pub(crate) fn certificates() -> CertificateList {
+    let certificate = CertificateView {
+        label: "pacs".into(),
+        names: vec!["pacs.example".into(), "*.pacs.example".into()],
+        issuer: "Hospital CA".into(),
+        not_before_seconds: 1_764_547_200,
+        not_after_seconds: 1_796_083_200,
+        days_left: 9,
+        key: "ECDSA P-256".into(),
+        sha256: "AA:BB".into(),
+        chain: CertificateChain::UnknownAuthority,
+        sent: 2,
+        ocsp: OcspState::Outdated,
+        files: vec!["/etc/lb/certs/pacs.pem".into(), "/etc/lb/certs/pacs.key".into()],
+        services: vec!["Viewer".into()],
+    };
+    let warnings = vec!["certificate pacs expires in 9 days (2026-12-01): renew it".into()];
+    CertificateList { certificates: vec![certificate], warnings }
 }
 
 pub(crate) fn event(id: u64, server: &str, sentence: &str) -> Event {
@@ -297,6 +317,7 @@ async fn control(
             Request::Doctor { service, reply } => send(reply, examination(service.as_deref())),
             Request::Explain { query, reply } => send(reply, explained(&query)),
             Request::Health { reply } => send(reply, health()),
+            Request::Certificates { reply } => send(reply, certificates()),
             Request::Events { query, reply } => send(reply, select(&events(), &query)),
             Request::Order { request, reply } => send(reply, order(request)),
             Request::Trace { reply, .. } => send(reply, Err(TraceRefused::Busy("alice traces 192.0.2.7".into()))),

@@ -5,7 +5,7 @@ use lb_core::view::{
     StopRequest,
 };
 
-use super::{Daemon, Limits, Reload, Script, everything, health, status};
+use super::{Daemon, Limits, Reload, Script, certificates, everything, health, status};
 use crate::api::{ClientError, Server};
 
 fn daemon() -> Daemon {
@@ -23,6 +23,7 @@ async fn every_question_gets_its_answer() {
     assert_eq!(client.persistence(&PersistenceQuery::default()).await.unwrap(), persistence);
     assert_eq!(client.effective_config().await.unwrap(), "version: 1\n");
     assert_eq!(client.health().await.unwrap(), health());
+    assert_eq!(client.certificates().await.unwrap(), certificates());
     assert_eq!(client.metrics().await.unwrap(), "# TYPE lb_up gauge\nlb_up 1\n");
 }
 

@@ -21,6 +21,7 @@ fn every_path_has_its_methods() {
         (Method::POST, "/v1/stop", None, Call::Stop),
         (Method::GET, "/v1/config", None, Call::EffectiveConfig),
         (Method::GET, "/v1/health", None, Call::Health),
+        (Method::GET, "/v1/certificates", None, Call::Certificates),
         (Method::GET, "/v1/events", None, Call::Events(EventsQuery::default())),
         (Method::GET, "/v1/events", Some("after=3&wait=25"), Call::Events(events)),
         (Method::GET, "/v1/doctor", None, Call::Doctor(DoctorQuery::default())),

@@ -1,5 +1,6 @@
 //! What a terminal shows: views in, text out. Pure: width and colour are arguments.
 
+mod certificates;
 mod doctor;
 mod event;
 mod explained;
@@ -16,6 +17,7 @@ mod wrong;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use certificates::certificates;
 pub use doctor::{examination, progress};
 pub use event::event;
 pub use explained::explained;

@@ -13,11 +13,16 @@ pub(super) fn nearly_full(table: &Table) -> bool {
 
 /// The problems of this machine, one below the other.
 pub(super) fn problems(status: &Status, width: usize, colour: bool) -> String {
-    if status.problems.is_empty() {
+    listed(&status.problems, width, colour)
+}
+
+/// Problems of any kind, one below the other.
+pub(super) fn listed(problems: &[String], width: usize, colour: bool) -> String {
+    if problems.is_empty() {
         return String::new();
     }
     let mut out = format!("\n{}\n", Style::Red.paint("Problems:", colour));
-    for problem in &status.problems {
+    for problem in problems {
         out.push_str(&paragraph("  - ", &clean_line(problem), width));
     }
     out

@@ -71,6 +71,10 @@ fn options_are_found_in_each_place_they_are_looked_for() {
         &["events", "--follow", "--service", "HL7", "--server", "IMS1", "--limit", "3", "--json"],
         &["health", "--service", "HL7", "--json"],
         &["stop", "--detach"],
+        &["cert", "list", "--json"],
+        &["cert", "self-signed", "a.example", "::1", "--out", "/etc/lb/certs/a", "--days", "30", "--key-type", "rsa"],
+        &["cert", "csr", "a.example", "--out", "a", "--organization", "A", "--country", "DE", "--force"],
+        &["cert", "import", "a.pfx", "b.pem", "--password-file", "-", "--out", "a"],
     ];
     for arguments in cases {
         Cli::try_parse_from(["lbctl"].iter().chain(*arguments)).unwrap();
@@ -247,7 +251,17 @@ async fn each_command_that_is_shown_has_a_manual_page() {
         .filter(|command| !command.is_hide_set())
         .map(|command| format!("lbctl-{}.1", command.get_name()))
         .chain(
-            ["lbctl.1", "lbctl-config-show.1", "lbctl-persistence-clear.1", "lbctl-persistence-list.1"].map(Into::into),
+            [
+                "lbctl.1",
+                "lbctl-cert-csr.1",
+                "lbctl-cert-import.1",
+                "lbctl-cert-list.1",
+                "lbctl-cert-self-signed.1",
+                "lbctl-config-show.1",
+                "lbctl-persistence-clear.1",
+                "lbctl-persistence-list.1",
+            ]
+            .map(Into::into),
         )
         .collect();
     wanted.sort();

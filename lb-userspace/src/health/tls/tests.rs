@@ -112,6 +112,15 @@ async fn a_certificate_of_the_ca_file_is_trusted_for_its_names_and_addresses() {
 }
 
 #[tokio::test]
+async fn the_path_of_a_ca_file_begins_at_the_folder_of_the_configuration() {
+    let authority = Authority::new("Hospital CA");
+    let ca = File::new("relative.pem", &authority.pem);
+    let name = Path::new(ca.path().file_name().expect("a name"));
+    let address = healthy(&authority.issue(&["127.0.0.1"], |_| {})).await;
+    Bench::succeeds(https(&Asked { verify: true, ca_file: Some(name), ..PLAIN }), address).await;
+}
+
+#[tokio::test]
 async fn a_certificate_that_does_not_stand_up_says_why_and_what_to_do() {
     let authority = Authority::new("Hospital CA");
     let ca = File::new("judged.pem", &authority.pem);

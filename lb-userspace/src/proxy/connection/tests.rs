@@ -6,7 +6,7 @@ use super::*;
 
 /// Runs on a thread of its own: what never yields could not be ended by the runtime that it runs on.
 fn peek_at(sent: &'static [u8]) -> mpsc::Receiver<io::Result<((), usize)>> {
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

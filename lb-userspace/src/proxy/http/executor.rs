@@ -64,7 +64,7 @@ where
         let connection = Rc::clone(&self.0);
         match connection.newest.take() {
             Some(reading) => {
-                drop(spawn_local(Stream { task: Box::pin(task), reading, connection, timer: Timer::default() }))
+                drop(spawn_local(Stream { task: Box::pin(task), reading, connection, timer: Timer::default() }));
             }
             None => drop(spawn_local(task)),
         }

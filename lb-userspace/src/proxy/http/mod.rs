@@ -214,7 +214,8 @@ async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
             if cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Driven::Cut);
             }
-            if !finishing && finish.as_mut().poll(cx).is_ready() {
+            // A client of HTTP/1.1 is told with its next answer: who closes an idle connection may meet a request on it.
+            if connection.is_h2 && !finishing && finish.as_mut().poll(cx).is_ready() {
                 finishing = true;
                 driver.finish();
             }
@@ -244,11 +245,10 @@ async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
 async fn end<S: End>(connection: &Connection, driven: Driven, stream: Option<S>) {
     let failures = &connection.service.counters.failures;
     match driven {
-        Driven::Done | Driven::Expired(Expired::Idle) => {}
         Driven::Broken(error) if error.is_parse_too_large() => failures.count(Failure::HeaderTooLarge),
         Driven::Broken(error) if error.is_parse() => failures.count(Failure::BadRequest),
         // A request that broke off was counted by itself, and a client may go between two.
-        Driven::Broken(_) => {}
+        Driven::Done | Driven::Expired(Expired::Idle) | Driven::Broken(_) => {}
         Driven::Expired(Expired::Unread) => failures.count(Failure::ClientTimeout),
         Driven::Cut => failures.count(Failure::DrainTimeout),
         Driven::Expired(Expired::Head) => {

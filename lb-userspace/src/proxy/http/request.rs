@@ -60,7 +60,7 @@ async fn answer(
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => {
-            let response = own(exchange, Some(answer));
+            let response = own(exchange, Some(*answer));
             connection.unread.set(!incoming.is_end_stream());
             response
         }
@@ -72,6 +72,12 @@ async fn answer(
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
         }
     };
+    if !connection.is_h2
+        && connection.service.finish.number() > 0
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
         *data = None;
     }
@@ -79,11 +85,11 @@ async fn answer(
 }
 
 /// What becomes of a request, before anybody is asked.
-fn judge(policy: &Policy, head: &mut Parts, connection: &Connection) -> Result<Forward, Answer> {
-    examine(head).map_err(|refused| policy.refuse(refused.reason))?;
+fn judge(policy: &Policy, head: &mut Parts, connection: &Connection) -> Result<Forward, Box<Answer>> {
+    examine(head).map_err(|refused| Box::new(policy.refuse(refused.reason)))?;
     match policy.request(head, &connection.facts) {
         Decision::Forward(forward) => Ok(forward),
-        Decision::Answer(answer) => Err(answer),
+        Decision::Answer(answer) => Err(Box::new(answer)),
     }
 }
 
@@ -203,6 +209,7 @@ struct Before {
 }
 
 /// What came of one attempt.
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers, and live where they are made")]
 enum Attempted {
     Answered(Response<Incoming>, Way, Pace),
     /// None of it was sent.
@@ -250,7 +257,12 @@ impl Sending {
                     return self.forwarded(policy, response, way, pace);
                 }
                 Attempted::Unsent(failure) if tried.len() < limit => failure,
-                Attempted::Lost(failure) if again && failure != Failure::ClientTimeout => failure,
+                // Who was waited for has had the time that the client was meant to wait.
+                Attempted::Lost(failure)
+                    if again && !matches!(failure, Failure::ClientTimeout | Failure::ServerTimeout) =>
+                {
+                    failure
+                }
                 Attempted::Unsent(failure) | Attempted::Lost(failure) => return self.fail(policy, failure, None),
             };
             if !service.budget.may_retry(Instant::now()) {
@@ -375,6 +387,7 @@ fn expecting(mut request: Request<RequestBody>, gate: Option<&Arc<Gate>>) -> Req
 }
 
 /// Why there is no answer.
+#[expect(clippy::large_enum_variant, reason = "a request comes back within it; it lives where it is made")]
 enum Unanswered {
     Failed(TrySendError<Request<RequestBody>>),
     /// Somebody was silent for too long, or the real server is cut.

@@ -25,6 +25,8 @@ pub struct Certificates {
     configured: BTreeMap<String, Certificate>,
     /// Who shows what.
     shown: Vec<Shown>,
+    /// What could not be read when the files were looked at last, one sentence each.
+    refused: ArcSwap<Vec<String>>,
     base: PathBuf,
 }
 
@@ -96,6 +98,7 @@ impl Certificates {
             shelf: Arc::new(ArcSwap::from_pointee(held)),
             configured: config.certificates.clone(),
             shown: shown.collect(),
+            refused: ArcSwap::from_pointee(mistakes.clone()),
             base: base.to_owned(),
         };
         (certificates, mistakes)
@@ -128,6 +131,7 @@ impl Certificates {
         if !renewal.taken.is_empty() {
             self.shelf.store(Arc::new(held));
         }
+        self.refused.store(Arc::new(renewal.refused.clone()));
         renewal
     }
 
@@ -153,7 +157,10 @@ impl Certificates {
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let now = unix(now);
         let held = self.shelf.load();
-        let mut warnings: Vec<String> = held.iter().flat_map(|(label, held)| held.warnings(label, now)).collect();
+        let mut warnings = Vec::clone(&self.refused.load());
+        for (label, held) in held.iter() {
+            warnings.extend(held.warnings(now).iter().map(|warning| format!("certificate {label} {warning}")));
+        }
         warnings.extend(self.shown.iter().flat_map(|shown| shown.warnings(&held)));
         warnings
     }
@@ -194,11 +201,16 @@ impl Held {
         Ok(Self { identity, sources, open_key })
     }
 
+    /// One whose files nobody looks at again.
+    pub(super) fn of(identity: Identity) -> Self {
+        Self { identity, sources: Vec::new(), open_key: None }
+    }
+
     fn changed(&self) -> bool {
         self.sources.iter().any(Source::changed)
     }
 
-    fn view(&self, label: &str, services: Vec<String>, now: i64) -> CertificateView {
+    pub(super) fn view(&self, label: &str, services: Vec<String>, now: i64) -> CertificateView {
         let facts = &self.identity.facts;
         let addresses = facts.addresses.iter().map(ToString::to_string);
         CertificateView {
@@ -211,17 +223,18 @@ impl Held {
             key: facts.key.clone(),
             sha256: facts.sha256.map(|byte| format!("{byte:02X}")).join(":"),
             chain: facts.chain,
-            sent: self.identity.sent() as u64,
+            sent: self.identity.chain().len() as u64,
             ocsp: self.identity.ocsp(now),
             files: self.sources.iter().map(|source| source.path().display().to_string()).collect(),
             services,
         }
     }
 
-    fn warnings(&self, label: &str, now: i64) -> Vec<String> {
+    /// As what follows its name.
+    pub(super) fn warnings(&self, now: i64) -> Vec<String> {
         let facts = &self.identity.facts;
         let mut warnings = Vec::new();
-        let mut warn = |sentence: String| warnings.push(format!("certificate {label} {sentence}"));
+        let mut warn = |sentence: String| warnings.push(sentence);
         let days = facts.not_after.saturating_sub(now).div_euclid(DAY);
         match days {
             ..0 => warn(format!(

@@ -31,13 +31,22 @@ impl Identity {
         keys: Vec<PrivateKeyDer<'static>>,
         answer: Option<Answer>,
     ) -> Result<Self, String> {
+        Self::with_key(certificates, keys, answer).map(|(identity, _)| identity)
+    }
+
+    /// The same, with the place of its key among `keys`.
+    pub(super) fn with_key(
+        certificates: &[CertificateDer<'static>],
+        keys: Vec<PrivateKeyDer<'static>>,
+        answer: Option<Answer>,
+    ) -> Result<(Self, usize), String> {
         let mut parsed = Vec::new();
         for der in certificates {
             let (_, certificate) = X509Certificate::from_der(der)
                 .map_err(|error| format!("one of its certificates cannot be read ({error}); copy it again"))?;
             parsed.push(certificate);
         }
-        let (leaf, key) = pair(&parsed, keys)?;
+        let (leaf, place, key) = pair(&parsed, keys)?;
         let chain = chain(&parsed, leaf);
         let facts = Facts::of(&parsed, certificates, &chain);
         let sent = sent(&parsed, &chain).into_iter().filter_map(|place| certificates.get(place).cloned()).collect();
@@ -46,7 +55,7 @@ impl Identity {
             .as_ref()
             .filter(|answer| answer.good && answer.serial == facts.serial)
             .map(|answer| Arc::new(CertifiedKey { ocsp: Some(answer.der.clone()), ..CertifiedKey::clone(&plain) }));
-        Ok(Self { plain, stapled, answer, facts })
+        Ok((Self { plain, stapled, answer, facts }, place))
     }
 
     /// What is shown at this time, in seconds since 1970: an outdated OCSP answer keeps clients away (Firefox says
@@ -68,17 +77,18 @@ impl Identity {
         }
     }
 
-    pub(super) fn sent(&self) -> usize {
-        self.plain.cert.len()
+    /// What is sent: its certificate, then those that signed it.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.plain.cert
     }
 }
 
-/// The first certificate that belongs to one of the keys.
+/// The first certificate that belongs to one of the keys, as places of both.
 fn pair(
     certificates: &[X509Certificate<'_>],
     keys: Vec<PrivateKeyDer<'static>>,
-) -> Result<(usize, Arc<dyn SigningKey>), String> {
-    for key in keys {
+) -> Result<(usize, usize, Arc<dyn SigningKey>), String> {
+    for (number, key) in keys.into_iter().enumerate() {
         let key = provider().key_provider.load_private_key(key).map_err(|_| {
             "its key is of a kind that cannot be used: RSA with 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, and \
              Ed25519 can"
@@ -87,7 +97,7 @@ fn pair(
         let Some(public) = key.public_key() else { continue };
         let place = certificates.iter().position(|certificate| certificate.public_key().raw == public.as_ref());
         if let Some(place) = place {
-            return Ok((place, key));
+            return Ok((place, number, key));
         }
     }
     let names: Vec<String> = certificates.iter().take(2).map(|certificate| name(certificate.subject())).collect();

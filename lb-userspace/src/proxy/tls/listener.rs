@@ -31,7 +31,7 @@ pub fn server_config(
     let shelf = certificates.shelf();
     if !listener.certificates.iter().any(|label| shelf.load().contains_key(label)) {
         return Err(format!(
-            "none of the certificates of its TLS listener could be read ({}); `lbctl check` says why",
+            "none of the certificates of its TLS listener could be read ({}); `lbctl cert list` says why",
             listener.certificates.join(", ")
         ));
     }

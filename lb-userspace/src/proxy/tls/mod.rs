@@ -5,6 +5,7 @@
 //!
 //! What rustls offers is TLS 1.3, and TLS 1.2 with ECDHE and AEAD: nothing older can be had here whatever the policy.
 
+mod bundle;
 mod certificates;
 mod facts;
 mod failure;
@@ -21,6 +22,7 @@ mod tickets;
 #[cfg(test)]
 mod tests;
 
+pub use bundle::{Bundle, bundle};
 pub use certificates::{Certificates, Renewal};
 pub use failure::{failure, server_failure};
 pub use listener::server_config;

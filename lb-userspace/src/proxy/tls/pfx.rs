@@ -39,7 +39,7 @@ pub(super) fn open(bytes: &[u8], password: Option<&str>, file: &Path) -> Result<
 fn why(error: &Error, bytes: &[u8], password: Option<&str>, file: &Path) -> String {
     let file = file.display();
     let wrong = || match password {
-        None => format!("the archive {file} has a password: write it as `password_file:`"),
+        None => format!("the archive {file} has a password: write it into a file, and name that as password_file"),
         Some(_) => format!("the password of the archive {file} is wrong"),
     };
     match error {

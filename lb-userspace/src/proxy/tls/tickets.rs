@@ -14,7 +14,8 @@ use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
-/// The keys of a service's tickets. One issues tickets for [`ISSUING`] seconds; the [`KEPT`] before it are still accepted.
+/// The keys of a service's tickets. One issues tickets for six hours; the two before it are still
+/// accepted.
 pub struct Tickets {
     ring: ArcSwap<Vec<Arc<TicketKey>>>,
     rotating: Mutex<()>,

@@ -1,10 +1,11 @@
 //! The product at work, in about a minute: two deployments on one balancer, real software at
 //! both ends, a server that dies, one that is drained, a daemon that is killed, a configuration that changes,
-//! and the kernel's tables; then a third site, whose real servers are behind a router.
+//! and the kernel's tables; then a third site, whose real servers are behind a router, and a fourth, whose TLS ends at the balancer.
 //!
 //! Prints what it does line by line; ends with nothing left behind, and with status 0 only if all of
 //! it worked.
 
+mod proxying;
 mod rewriting;
 
 use std::process::ExitCode;
@@ -84,7 +85,8 @@ fn run() -> Result<()> {
         Ok(((), "programs, tables and VIPs are gone".into()))
     })?;
     drop(balancer);
-    rewriting::run(&lab)
+    rewriting::run(&lab)?;
+    proxying::run(&lab)
 }
 
 struct Servers {

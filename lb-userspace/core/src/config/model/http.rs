@@ -65,7 +65,11 @@ impl Default for Forwarded {
     }
 }
 
-/// An edit of the fields of a request or an answer.
+/// An edit of the fields of a request or an answer: of a real server's, and of the balancer's own.
+///
+/// Never of `Connection`, `Content-Length`, `Expect`, `HTTP2-Settings`, `Keep-Alive`, `Proxy-Connection`, `TE`,
+/// `Trailer`, `Transfer-Encoding` or `Upgrade`; of a request's `Host` only by `Set`. In a text, `{` and letters up to `}` are one of the
+/// placeholders that are named here; a brace before anything else stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeaderEdit {
@@ -105,7 +109,7 @@ pub enum HeaderEdit {
 pub struct Rule {
     /// For messages and the access log; `None`: its number.
     pub name: Option<String>,
-    /// All must hold; empty: it always does.
+    /// All must hold; empty: it always does. In the order of [`Condition`], at most one of each kind but of headers.
     pub when: Vec<Condition>,
     /// None may hold.
     pub unless: Vec<Condition>,
@@ -129,7 +133,7 @@ pub enum Condition {
     Path(Vec<String>),
     /// The path begins with one of these; a match ends at a `/` or the end: `/api` is not a prefix of `/apis`.
     PathPrefix(Vec<String>),
-    /// The path matches one of these.
+    /// One of these matches somewhere in the path.
     PathRegex(Vec<String>),
     /// The method.
     Method(Vec<String>),
@@ -162,11 +166,12 @@ pub enum HeaderMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rewrite {
-    /// The beginning is replaced.
+    /// The beginning is replaced, where it is one as in [`Condition::PathPrefix`].
     Prefix {
         /// What the path begins with.
         prefix: String,
-        /// What takes its place.
+        /// What takes its place; it begins with `/`. There is one `/` between it and the rest: with `/api` replaced by
+        /// `/`, `/api/users` is `/users` and `/api` is `/`.
         with: String,
     },
     /// What matches is replaced.
@@ -186,7 +191,7 @@ pub enum RuleAction {
     Pool(String),
     /// The client is sent elsewhere.
     Redirect {
-        /// URL; `{host}`, `{path}`, `{query}`, `{uri}`, `{scheme}` are replaced.
+        /// URL or path; `{host}`, `{path}`, `{query}`, `{uri}`, `{scheme}` are replaced, by what the client sent.
         location: String,
         /// 301, 302, 303, 307 or 308.
         status: u16,

@@ -17,8 +17,8 @@ const IN_HEADERS: &[&str] = &["client", "host", "method", "path", "query", "uri"
 /// What is replaced in a redirect, which is made before any real server is chosen.
 pub(super) const IN_REDIRECTS: &[&str] = &["host", "path", "query", "uri", "scheme"];
 
-/// Headers that say where a message ends or what becomes of its connection (RFC 9110 sections 7.6.1 and 7.8, RFC 9112
-/// section 6).
+/// Headers that say where a message ends or what becomes of its connection (RFC 9110 sections 7.6.1, 7.8 and
+/// 10.1.1, RFC 9112 section 6).
 const THE_PROXYS_OWN: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 

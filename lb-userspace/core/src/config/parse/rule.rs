@@ -146,7 +146,7 @@ fn action(raw: &RuleSection, cx: &mut Context<'_>) -> Option<RuleAction> {
     let (status, body) = (section.status.value.0, section.body.value.text.clone());
     // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
     if matches!(status, 204 | 205 | 304) && !body.is_empty() {
-        cx.report_key(Code::NoEffect, section.body.place, format!("an answer with status {status} has no body"))
+        cx.report_key(Code::ChooseOne, section.body.place, format!("an answer with status {status} has no body"))
             .help("remove `body`, or write another status");
     }
     Some(RuleAction::Respond { status, content_type: section.content_type.value.text.clone(), body })

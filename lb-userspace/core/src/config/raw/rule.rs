@@ -80,7 +80,8 @@ record! {
         prefix: optional(Text<RequestPath>),
         /// Regular expression over the path.
         regex: optional(Text<Pattern>),
-        /// What takes its place; for `regex`, `$1` is the first group.
+        /// What takes its place; for `regex`, `$1` is the first group. For `prefix` there is one `/` between it and the
+        /// rest: with `{prefix: /api, with: /}`, `/api/users` becomes `/users`.
         with: required(Text<Replacement>),
     }
 }

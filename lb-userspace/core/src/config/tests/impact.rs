@@ -210,7 +210,7 @@ fn no_setting_of_a_proxied_service_cuts_a_connection() {
                 response_headers: Vec::new(),
                 rewrite: None,
                 action: Some(RuleAction::Deny { status: 403 }),
-            })
+            });
         },
         |web| web.tls.as_mut().unwrap().policy = TlsPolicy::Compatible,
         |web| web.real_servers[0].pool = Some("api".into()),

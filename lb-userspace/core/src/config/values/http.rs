@@ -74,10 +74,26 @@ fn check_replacement(text: &str) -> Result<(), String> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("spaces and letters beyond ASCII have to be percent-encoded".into());
     }
-    match text.chars().find(|c| "?#".contains(*c)) {
-        Some(c) => Err(format!("it has a `{c}`; a path ends before the query")),
-        None => Ok(()),
+    if let Some(c) = text.chars().find(|c| "?#".contains(*c)) {
+        return Err(format!("it has a `{c}`; a path ends before the query"));
     }
+    if let Some(c) = text.chars().find(|c| "<>`^\"".contains(*c)) {
+        return Err(format!("`{c}` has to be percent-encoded: %{:02X}", u32::from(c)));
+    }
+    check_escapes(text)
+}
+
+/// RFC 3986 section 2.1; a NUL ends a path in some servers.
+fn check_escapes(text: &str) -> Result<(), String> {
+    for (_, rest) in text.match_indices('%').map(|(at, _)| text.split_at(at + 1)) {
+        let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match digits {
+            Some("00") => return Err("it has %00, which no path may have".into()),
+            Some(_) => {}
+            None => return Err("after % come two digits of 0 to 9 and A to F; % itself is %25".into()),
+        }
+    }
+    Ok(())
 }
 
 fn check_method(text: &str) -> Result<(), String> {

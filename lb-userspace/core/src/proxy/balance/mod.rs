@@ -4,8 +4,8 @@
 //! Out: a member, or why there is none. Absent: who counts connections and suspects somebody ([`Candidate`]), the
 //! fallback server, the queue.
 //!
-//! A member is asked in this order: regular ones with room, suspects among them, backups with room, suspects among
-//! those. Many threads choose at once: nothing is allocated or locked on the way.
+//! A member is asked in this order: regular ones with room, backups with room, then suspects among the regular ones and
+//! among the backups. Many threads choose at once: nothing is allocated or locked on the way.
 
 mod place;
 mod tier;
@@ -162,12 +162,12 @@ impl<S: Candidate> Balancer<S> {
             Scheduler::SourceHash => client,
             Scheduler::Maglev => flow,
         };
-        for tier in [&self.regular, &self.backup] {
-            let unsuspected = self.unsuspected(tier, start, Question { tried, suspects: false, now });
-            let picked = unsuspected.or_else(|| self.pick(tier, start, Question { tried, suspects: true, now }));
-            if let Some(at) = picked {
-                return Pick::Server { at, server: &self.members[at].server };
-            }
+        let tiers = [&self.regular, &self.backup];
+        let trusted =
+            || tiers.iter().find_map(|tier| self.unsuspected(tier, start, Question { tried, suspects: false, now }));
+        let any = || tiers.iter().find_map(|tier| self.pick(tier, start, Question { tried, suspects: true, now }));
+        if let Some(at) = trusted().or_else(any) {
+            return Pick::Server { at, server: &self.members[at].server };
         }
         let untried = |tier: &Tier| tier.each().any(|at| !tried.contains(&at));
         if untried(&self.regular) || untried(&self.backup) { Pick::Full } else { Pick::Nobody }
@@ -175,7 +175,7 @@ impl<S: Candidate> Balancer<S> {
 
     /// The member at `at`, if it may have a client that persistence sends there. A drained one may, and one without
     /// weight. A full one may not; a client that already has a connection to it goes on without asking. A suspect may
-    /// not while another of its role can, a backup may not while a regular one can: its clients would never come home.
+    /// not while another can, a backup may not while a regular one can: its clients would never come home.
     pub fn admit(&self, at: usize, now: Instant) -> Option<&S> {
         let member = self.members.get(at)?;
         if !member.serves || !self.has_room(at) {
@@ -186,9 +186,8 @@ impl<S: Candidate> Balancer<S> {
         if member.role == Role::Backup && another(&self.regular) {
             return None;
         }
-        let own = if member.role == Role::Backup { &self.backup } else { &self.regular };
         let suspect = member.server.is_suspect(now) || !member.server.claim(now);
-        (!suspect || !another(own)).then_some(&member.server)
+        (!suspect || !(another(&self.regular) || another(&self.backup))).then_some(&member.server)
     }
 
     /// As they were given.

@@ -60,7 +60,7 @@ async fn archives_of_both_ages_are_opened_with_their_password() {
         );
         assert_eq!(
             mistake(&mut bench, pfx(&archive, None)),
-            format!("the archive {archive} has a password: write it as `password_file:`")
+            format!("the archive {archive} has a password: write it into a file, and name that as password_file")
         );
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -97,7 +98,7 @@ impl std::fmt::Display for Measured {
 
 async fn measure(arguments: &Arguments, hanging: u32) -> Result<Measured> {
     let (sender, mut reports) = mpsc::channel(1024);
-    let (mut health, mut prober) = (Health::new(7), Prober::new(sender));
+    let (mut health, mut prober) = (Health::new(7), Prober::new(sender, PathBuf::new()));
     let targets = (0..arguments.servers).map(|number| target(number, hanging)).collect();
     health.handle(Input::Configure(targets), Instant::now());
     let mut starts: HashMap<TargetId, Instant> = HashMap::new();

@@ -1,7 +1,8 @@
-//! `cargo xtask bench NAME`: what the datapath and the health checks cost. Needs root.
+//! `cargo xtask bench NAME`: what datapath, proxy and health checks cost. Needs root.
 
 mod health;
 mod l4;
+mod l7;
 mod live;
 
 use std::io::{IsTerminal, Write};
@@ -23,17 +24,24 @@ enum Bench {
     L4(l4::Arguments),
     /// Frames a second over virtual links, beside nftables and a bridge
     L4Live(live::Arguments),
+    /// What the proxy does in a second of CPU time, beside HAProxy and nginx
+    L7(l7::Arguments),
     /// What health checks of many real servers cost, and how late probes start
     Health(health::Arguments),
     /// The servers of `health`, which starts them itself
     #[command(hide = true)]
     HealthServers,
+    /// Servers and loads of `l7`, which starts them itself
+    #[command(hide = true, subcommand)]
+    L7Generator(l7::Generator),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::L4(arguments) => l4::run(&arguments),
         Bench::L4Live(arguments) => live::run(&arguments),
+        Bench::L7(arguments) => l7::run(&arguments),
+        Bench::L7Generator(generator) => l7::generate(&generator),
         Bench::Health(arguments) => health::run(&arguments),
         Bench::HealthServers => health::serve(),
     }

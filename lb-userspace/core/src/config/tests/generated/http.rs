@@ -25,7 +25,7 @@ fn text() -> BoxedStrategy<String> {
 }
 
 fn path() -> BoxedStrategy<String> {
-    "/[a-z$:*&!%{}\\[\\],~-]{0,8}".boxed()
+    "/([a-z$:*&!{}\\[\\],~-]|%[2-7][0-9A-F]){0,8}".boxed()
 }
 
 fn field() -> BoxedStrategy<String> {
@@ -95,7 +95,8 @@ fn action() -> BoxedStrategy<RuleAction> {
         (location, status).prop_map(|(location, status)| RuleAction::Redirect { location, status }),
         (400..600u16).prop_map(|status| RuleAction::Deny { status }),
         (200..600u16, "[a-z]{1,5}/[a-z]{1,5}", "(?s).{0,20}").prop_map(|(status, content_type, body)| {
-            let body = body.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+            let has_body = !matches!(status, 204 | 205 | 304);
+            let body = body.chars().filter(|c| has_body && (!c.is_control() || *c == '\n')).collect();
             RuleAction::Respond { status, content_type, body }
         }),
     ]

@@ -59,7 +59,7 @@ impl Draw {
 
     /// The lower, the earlier it is asked.
     fn class(&self) -> (bool, bool) {
-        (self.backup, self.suspect || self.too_late)
+        (self.suspect || self.too_late, self.backup)
     }
 }
 
