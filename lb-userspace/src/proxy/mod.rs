@@ -18,6 +18,8 @@ mod listen;
 mod open;
 mod prepare;
 mod real_server;
+mod records;
+mod registry;
 pub mod relay;
 mod service;
 mod signal;
@@ -44,6 +46,8 @@ use crate::dataplane::Steering;
 pub use handover::Estate;
 pub use prepare::Prepared;
 pub use real_server::Carried;
+pub use records::Records;
+pub use registry::Carrying;
 
 use access_log::Writer;
 use prepare::Aim;
@@ -93,7 +97,7 @@ impl Proxy {
     /// # Errors
     /// When the system has no threads.
     pub fn start(threads: usize, state_dir: &Path) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(threads));
         let workers: std::io::Result<Vec<Worker>> =
             (0..threads).map(|number| Worker::start(number, Arc::clone(&shared))).collect();
         Ok(Self {
@@ -296,6 +300,7 @@ impl Proxy {
 
     /// Cuts what has had its time, and forgets what has ended. Called about once a second.
     pub fn tidy(&mut self, now: Instant) {
+        self.shared.registry.tick(now);
         self.remembered.clear();
         for service in self.services.values() {
             if let Some(records) = &service.glance().clients {
@@ -389,3 +394,6 @@ fn without(range: PortRange, ports: impl Iterator<Item = u16>) -> Vec<PortRange>
     }
     parts
 }
+
+#[cfg(test)]
+mod tests;

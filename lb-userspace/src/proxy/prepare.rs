@@ -113,7 +113,7 @@ impl Proxy {
                 Some(opened.map_err(|error| format!("its access log cannot be opened: {error}"))?)
             }
         };
-        let clients = self.records(service, config);
+        let clients = self.clients_of(service, config);
         if let Some(clients) = &clients {
             self.recall(&service.name, clients, Instant::now());
         }
@@ -121,7 +121,7 @@ impl Proxy {
     }
 
     /// Records of clients outlive a reload that leaves persistence as it is.
-    fn records(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
+    fn clients_of(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
         let persistence = service.persistence.as_ref()?;
         if matches!(persistence.by, PersistenceBy::Cookie { .. }) {
             return None;

@@ -7,6 +7,7 @@
 //! and the connection to its real server is driven there too ([`upstream`]).
 
 mod body;
+mod counted;
 mod exchange;
 mod executor;
 mod pace;
@@ -36,6 +37,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::connection::{Ends, peek};
+use super::registry::Seat;
 use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
@@ -87,7 +89,7 @@ pub(super) async fn serve<S: End + 'static>(
     local: Rc<Local>,
     service: &Arc<Service>,
     stream: S,
-    ends: Ends,
+    (ends, seat): (Ends, Seat),
     alpn: Option<bool>,
 ) {
     let running = service.running();
@@ -106,7 +108,7 @@ pub(super) async fn serve<S: End + 'static>(
         }
         None => false,
     };
-    let watch = Watch::new(speaks_h2);
+    let watch = Watch::new(speaks_h2, seat);
     let facts = policy.client(ends.client, ends.vip, alpn.is_some());
     let connection = Rc::new(Connection {
         local,

@@ -60,7 +60,10 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
             Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
         }
     };
-    if !connection.is_h2 && connection.service.finish.number() > 0 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if !connection.is_h2
+        && connection.service.finish.number() > 0
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
@@ -212,6 +215,7 @@ impl Sending {
             };
             let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
             self.exchange.chosen = Some(chosen);
+            connection.watch.seat.reached(&entry.live);
             if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
                 && let Some(answer) = policy.server_redirect(url, head)
             {

@@ -1,0 +1,5 @@
+//! The proxy whole: its threads carry connections over loopback between these clients and real servers.
+
+mod connections;
+mod records;
+mod site;
