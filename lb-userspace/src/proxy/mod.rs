@@ -12,6 +12,7 @@ mod access_log;
 mod choose;
 pub mod connect;
 mod connection;
+mod consider;
 mod handover;
 mod http;
 mod listen;

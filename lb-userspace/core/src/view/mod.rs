@@ -11,7 +11,7 @@ mod connections;
 mod control;
 mod doctor;
 mod event;
-mod explain;
+pub(crate) mod explain;
 pub(crate) mod first;
 mod health;
 mod network;
