@@ -1,3 +1,4 @@
+mod checks;
 mod generated;
 mod impact;
 

@@ -146,6 +146,7 @@ fn a_described_service_has_the_words_of_the_overview() {
         rise: 2,
         fall: 2,
         flap_damping: true,
+        proxy_protocol: None,
     };
     let mut service = model::VirtualService {
         name: "Harmonic_Traffic".into(),
