@@ -13,6 +13,7 @@ mod choose;
 pub mod connect;
 mod connection;
 mod consider;
+mod files;
 mod handover;
 mod http;
 mod listen;
@@ -44,6 +45,7 @@ use lb_core::view;
 use tracing::warn;
 
 use crate::dataplane::Steering;
+pub use files::unusable_files;
 pub use handover::Estate;
 pub use prepare::Prepared;
 pub use real_server::Carried;

@@ -1,4 +1,5 @@
 mod checks;
+mod files;
 mod generated;
 mod impact;
 
