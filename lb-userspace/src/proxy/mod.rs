@@ -343,6 +343,12 @@ impl Proxy {
         self.shared.clients.load(Ordering::Relaxed)
     }
 
+    /// Threads that carry connections.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.workers.len()
+    }
+
     /// What has been carried for each service.
     #[must_use]
     pub fn views(&self) -> BTreeMap<&str, view::Proxied> {
