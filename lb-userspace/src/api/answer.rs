@@ -10,8 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use lb_core::view::{
-    DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, OrderReport, PersistenceCleared, StopReport, StopRequest,
-    TraceLine,
+    DoctorLine, DoctorQuery, ErrorBody, Events, EventsQuery, OrderReport, StopReport, StopRequest, TraceLine,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -66,8 +65,7 @@ async fn carry_out(call: Call, body: Incoming, context: &Context, peer: Peer) ->
         Call::Connections(query) => Ok(success(&handle.ask(|reply| Request::Connections { query, reply }).await?)),
         Call::Persistence(query) => Ok(success(&handle.ask(|reply| Request::Persistence { query, reply }).await?)),
         Call::ClearPersistence(query) => {
-            let cleared = handle.ask(|reply| Request::ClearPersistence { query, reply }).await?;
-            Ok(success(&PersistenceCleared { cleared }))
+            Ok(success(&handle.ask(|reply| Request::ClearPersistence { query, reply }).await?))
         }
         Call::Health => Ok(success(&handle.ask(|reply| Request::Health { reply }).await?)),
         Call::Certificates => Ok(success(&handle.ask(|reply| Request::Certificates { reply }).await?)),

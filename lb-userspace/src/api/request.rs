@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lb_core::view::{
     CertificateList, ConfirmReport, Connections, ConnectionsQuery, DoctorLine, Events, EventsQuery, ExplainQuery,
-    Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceList, PersistenceQuery,
-    ReloadReport, ReloadRequest, Status, TraceLine, TraceRequest, UpgradeReport,
+    Explained, HealthList, InvalidConfiguration, OrderReport, OrderRequest, PersistenceCleared, PersistenceList,
+    PersistenceQuery, ReloadReport, ReloadRequest, Status, TraceLine, TraceRequest, UpgradeReport,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,7 +37,7 @@ pub enum Request {
         /// Which.
         query: PersistenceQuery,
         /// Takes how many were forgotten.
-        reply: oneshot::Sender<u64>,
+        reply: oneshot::Sender<PersistenceCleared>,
     },
     /// List health checks.
     Health {

@@ -13,13 +13,14 @@ use lb_core::config::diagnostic::{Diagnostic, Severity, render, render_coloured}
 use lb_core::config::diff::{Change, diff};
 use lb_core::config::impact::impact;
 use lb_core::config::model::Config;
-use lb_core::config::{self, Loaded, check_against_host, effective};
+use lb_core::config::{self, Loaded, check_against_host, check_files, effective};
 use lb_core::tables::unsupported;
 use lb_core::view::Status;
 use serde::Serialize;
 
 use self::live::LiveFlows;
 use crate::config_files::{self, DEFAULT_PATH, LoadError};
+use crate::proxy::unusable_files;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct CheckArgs {
     /// The main file; conf.d beside it is read too. The installed one when none is named.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Check against the addresses and ports of this machine, which is always done for the installed file.
+    /// Check against the addresses, ports and files (certificates, pages) of this machine, which is always done for the installed file.
     #[arg(long)]
     on_this_machine: bool,
     /// Print JSON.
@@ -111,7 +112,7 @@ pub(super) fn check(args: &CheckArgs, colour: bool, out: &mut impl Write, err: &
         Err(LoadError::Read(error)) => return failed(&error.to_string(), err),
     };
     let (config, diagnostics) = match loaded {
-        Ok(loaded) if args.on_this_machine || args.file.is_none() => match with_host(loaded) {
+        Ok(loaded) if args.on_this_machine || args.file.is_none() => match with_host(loaded, path) {
             Ok((config, diagnostics)) => (Some(config), diagnostics),
             Err(error) => return failed(&format!("cannot read what this machine has: {error}"), err),
         },
@@ -250,10 +251,13 @@ struct Difference {
     live_flows: LiveFlows,
 }
 
-fn with_host(loaded: Loaded) -> io::Result<(Config, Vec<Diagnostic>)> {
+/// What this machine has: addresses, ports, and the files that the configuration names.
+fn with_host(loaded: Loaded, path: &Path) -> io::Result<(Config, Vec<Diagnostic>)> {
     let host = config_files::host_facts()?;
     let mut diagnostics = loaded.warnings;
     diagnostics.extend(check_against_host(&loaded.config, &loaded.places, &host));
+    let files = unusable_files(&loaded.config, path.parent().unwrap_or(Path::new(".")));
+    diagnostics.extend(check_files(&loaded.places, &files));
     Ok((loaded.config, diagnostics))
 }
 

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lb_core::config::parse_duration;
 use lb_core::view::{ConnectionsSort, FlowState, MAX_LIMIT, Network, Transport};
 
-/// Which virtual service, real server and client a listing is about.
+/// Which virtual service, real server and client a listing of flows is about.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Filters {
     /// Only of this virtual service.

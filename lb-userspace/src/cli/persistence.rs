@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use clap::Subcommand;
-use lb_core::view::{DEFAULT_LIMIT, PersistenceQuery};
+use lb_core::view::{DEFAULT_LIMIT, PersistenceQuery, PersistentClient};
 
 use super::exit::Failure;
-use super::filters::{self, Filters};
+use super::filters;
 use super::output::{self, Terminal};
 use super::render;
 use crate::api::Client;
@@ -26,6 +26,21 @@ enum Action {
     List(ListArgs),
     /// Forget persistence records: the clients are scheduled anew with their next connection.
     Clear(ClearArgs),
+}
+
+/// Which records.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Filters {
+    /// Only of this virtual service.
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only of this real server.
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Only of this client, of the clients in this network (172.26.11.0/24), or of this RDP user as listed
+    /// (rdp:5bf1a0c2d3e4f607).
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<PersistentClient>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -74,11 +89,12 @@ async fn clear(args: ClearArgs, client: &Client, out: &mut impl Write) -> Result
     if args.json {
         return output::json(out, &answer);
     }
-    let sentence = match answer.cleared {
+    let mut sentence = match answer.cleared {
         0 => "No persistence record matches; nothing was forgotten.\n".to_owned(),
         1 => "1 persistence record was forgotten.\n".to_owned(),
         cleared => format!("{} persistence records were forgotten.\n", render::count(cleared)),
     };
+    sentence.push_str(&render::kept_by_cookie(&answer.by_cookie));
     output::text(out, &sentence)
 }
 

@@ -1,22 +1,18 @@
 //! Answers to the API: the overview, the listings, the orders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
-use lb_common::abi::{Address, FlowState, Persistence, PersistenceKey, ServerId, ServerState, ServiceId};
+use lb_common::abi::{FlowState, ServerId, ServerState};
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
 use lb_core::config::model::{Config, Mode};
-use lb_core::control::{Measured, Roster, ServerMeasures};
-use lb_core::listing::{Directory, Listing};
+use lb_core::control::{Measured, ServerMeasures};
 use lb_core::tables::ServerKey;
-use lb_core::tables::expiry::elapsed;
-use lb_core::view::{self, Configuration, Counter, CounterAction, DoctorLine, Network, PersistenceRecord, Status};
+use lb_core::view::{self, Configuration, Counter, CounterAction, DoctorLine, Status};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{Daemon, End};
 use crate::api::Request;
@@ -30,42 +26,9 @@ impl Daemon {
         // A reply that nobody waits for any more belongs to a client that left.
         match request {
             Request::Status { reply } => drop(reply.send(self.status())),
-            Request::Connections { query, reply } => {
-                let (tables, directory) = (Arc::clone(&self.tables), self.directory());
-                self.list(move || {
-                    if reply.is_closed() {
-                        return;
-                    }
-                    let mut listing = Listing::new(&directory, &query);
-                    if let Err(error) = tables.for_each_flow(|key, flow| listing.see(key, flow)) {
-                        warn!(%error, "the listing of flows ended early");
-                    }
-                    let _ = reply.send(listing.finish());
-                });
-            }
-            Request::Persistence { query, reply } => {
-                let lister = self.lister();
-                self.list(move || {
-                    let records = lister.clients().into_iter().map(|(_, record)| record);
-                    let _ = reply.send(query.select(records));
-                });
-            }
-            Request::ClearPersistence { query, reply } => {
-                let lister = self.lister();
-                self.list(move || {
-                    let records = lister.clients();
-                    let matching = records.iter().filter(|(_, record)| query.matches(record));
-                    let keys: Vec<_> = matching.map(|(key, _)| *key).collect();
-                    match lister.tables.forget_clients(&keys) {
-                        Ok(cleared) => {
-                            info!(cleared, "persistence records forgotten");
-                            let _ = reply.send(cleared as u64);
-                        }
-                        // Without a reply the client is told that lbd could not answer.
-                        Err(error) => warn!(%error, "persistence records could not be forgotten"),
-                    }
-                });
-            }
+            Request::Connections { query, reply } => self.list_connections(query, reply),
+            Request::Persistence { query, reply } => self.list_persistence(query, reply),
+            Request::ClearPersistence { query, reply } => self.clear_persistence(query, reply),
             Request::Health { reply } => drop(reply.send(self.control.checks(Instant::now()))),
             Request::Doctor { service, reply } => drop(reply.send(self.examination(service.as_deref()))),
             Request::Explain { query, reply } => drop(reply.send(self.explain(&query))),
@@ -243,82 +206,6 @@ impl Daemon {
             tables.push(view::Table { name: name.to_owned(), entries, capacity: capacity.into() });
         }
         tables
-    }
-
-    /// Walks over tables beside the loop, few at a time. Who waits for a place is bounded by the API's own
-    /// limit of clients.
-    fn list(&self, walk: impl FnOnce() + Send + 'static) {
-        let places = Arc::clone(&self.listings);
-        tokio::spawn(async move {
-            // The semaphore is never closed.
-            let Ok(_place) = places.acquire_owned().await else { return };
-            if let Err(error) = tokio::task::spawn_blocking(walk).await {
-                warn!(%error, "a listing broke off");
-            }
-        });
-    }
-
-    fn directory(&mut self) -> Directory {
-        Directory::of(&self.control, self.clock.now().unwrap_or_default())
-    }
-
-    fn lister(&mut self) -> Lister {
-        let wanted = self.control.wanted();
-        let prefixes = self.control.config().virtual_services.iter().filter_map(|service| {
-            let id = wanted.service_numbers.get(&service.name)?;
-            let persistence = service.persistence.as_ref()?;
-            Some((*id, if service.address.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 }))
-        });
-        Lister {
-            prefixes: prefixes.collect(),
-            roster: self.control.roster(),
-            directory: self.directory(),
-            tables: Arc::clone(&self.tables),
-        }
-    }
-}
-
-/// What a listing of clients needs beside the tables: a copy, so that it can be made beside the loop.
-struct Lister {
-    prefixes: BTreeMap<ServiceId, u8>,
-    roster: Roster,
-    directory: Directory,
-    tables: Arc<crate::dataplane::Tables>,
-}
-
-impl Lister {
-    fn clients(&self) -> Vec<(PersistenceKey, PersistenceRecord)> {
-        let mut clients = Vec::new();
-        let walked = self.tables.for_each_client(|key, record, confirmed| {
-            clients.push((*key, self.client(key, record, confirmed)));
-        });
-        if let Err(error) = walked {
-            warn!(%error, "the listing of persistence records ended early");
-        }
-        clients
-    }
-
-    fn client(&self, key: &PersistenceKey, record: &Persistence, confirmed: bool) -> PersistenceRecord {
-        let directory = &self.directory;
-        let idle = elapsed(record.last_used, directory.now);
-        let timeout = self.roster.persistence_timeout(key.service);
-        PersistenceRecord {
-            virtual_service: directory.service(key.service),
-            client: self.network(key.client, key.service),
-            real_server: directory.server(record.server),
-            age_seconds: directory.seconds(elapsed(record.created, directory.now)),
-            idle_seconds: directory.seconds(idle),
-            expires_seconds: directory.seconds(timeout.saturating_sub(idle)),
-            confirmed,
-        }
-    }
-
-    fn network(&self, client: Address, service: ServiceId) -> Network {
-        let address = IpAddr::from(client);
-        match self.prefixes.get(&service) {
-            Some(prefix) => Network::new(address, *prefix),
-            None => address.into(),
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::Daemon;
 use super::confirmation::{ROLLED_BACK, Trial};
+use super::start::threads;
 use crate::api::ReloadRefused;
 use crate::config_files::{self, LoadError};
 use crate::dataplane;
@@ -84,6 +85,16 @@ fn sentence(refused: &ReloadRefused) -> String {
     }
 }
 
+/// Threads are started once.
+fn threads_wait(running: usize, wanted: usize) -> Option<String> {
+    (running != wanted).then(|| {
+        format!(
+            "node.proxy.threads: {wanted} threads are started with the next start or upgrade of lbd (`lbctl upgrade`); \
+             until then there are {running}"
+        )
+    })
+}
+
 impl Daemon {
     /// Reads the configuration again and puts it in force. When anything is wrong with it, the
     /// running one stays. What came of it is told as an event.
@@ -126,7 +137,8 @@ impl Daemon {
             )));
         }
         let (config, warnings) = accept(&self.options.config)?;
-        let warnings = warnings.iter().map(render).collect();
+        let mut warnings: Vec<String> = warnings.iter().map(render).collect();
+        warnings.extend(threads_wait(self.proxy.threads(), threads(&config.node.proxy)));
         let before = self.control.config().clone();
         let changes: Vec<String> = diff(&before, &config).iter().map(ToString::to_string).collect();
         self.problems.remove(ROLLED_BACK);
@@ -170,5 +182,18 @@ impl Daemon {
         self.serve_metrics().await;
         let failed = |error: anyhow::Error| ReloadRefused::Failed(format!("not wholly carried out: {error:#}"));
         attached.and(written).and(proxied).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads_wait;
+
+    #[test]
+    fn another_number_of_threads_waits_for_the_next_start_and_says_so() {
+        assert_eq!(threads_wait(4, 4), None);
+        let sentence = "node.proxy.threads: 2 threads are started with the next start or upgrade of lbd (`lbctl upgrade`); \
+                        until then there are 4";
+        assert_eq!(threads_wait(4, 2).as_deref(), Some(sentence));
     }
 }

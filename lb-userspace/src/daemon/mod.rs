@@ -14,6 +14,7 @@ mod file;
 mod happenings;
 mod health;
 mod interfaces;
+mod listing;
 mod metrics;
 mod numbers;
 mod options;

@@ -184,7 +184,7 @@ impl Daemon {
 }
 
 /// One thread for each CPU, unless the configuration says how many.
-fn threads(proxy: &ProxyNode) -> usize {
+pub(super) fn threads(proxy: &ProxyNode) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     proxy.threads.map_or_else(cpus, usize::from).max(1)
 }

@@ -5,19 +5,26 @@
 
 use std::net::SocketAddr;
 
+use lb_core::config::model::ProxyProtocol;
 use lb_core::health::Failure;
+use lb_core::proxy::proxy_protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::failure::from_io;
 
-/// Opens a connection.
-pub(super) async fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect(address).await.map_err(|error| from_io(&error))?;
+/// Opens a connection, and begins it with a PROXY header where the real server expects one.
+pub(super) async fn open(address: SocketAddr, header: Option<ProxyProtocol>) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(address).await.map_err(|error| from_io(&error))?;
     // Towards a port of this very machine that nobody listens on, TCP can meet itself (RFC 9293
     // section 3.5, simultaneous open) when the kernel picks that port for the source.
     if stream.local_addr().is_ok_and(|local| local == address) {
         return Err(Failure::Refused);
+    }
+    if let Some(version) = header {
+        let mut bytes = Vec::new();
+        proxy_protocol::write_own(version, &mut bytes);
+        stream.write_all(&bytes).await.map_err(|error| from_io(&error))?;
     }
     Ok(stream)
 }

@@ -143,26 +143,27 @@ impl Farewell {
 
 async fn ask(tools: &Tools, question: &Question) -> Result<Farewell, Failure> {
     let Question { address, check, subject } = question;
+    let header = check.proxy_protocol;
     match &check.probe {
-        Probe::Connect => connect::open(endpoint(question)?).await.map(Farewell::Close),
+        Probe::Connect => connect::open(endpoint(question)?, header).await.map(Farewell::Close),
         Probe::Ping => tools.pinger.ping(*address).await.map(|()| Farewell::None),
         Probe::Http(probe) => {
             let (expected, endpoint) = (tools.expectation(probe)?, endpoint(question)?);
             let request = http::request(probe, *address, endpoint.port(), 80)?;
-            let stream = connect::open(endpoint).await?;
+            let stream = connect::open(endpoint, header).await?;
             http::get(stream, request, &expected).await.map(Farewell::Rest)
         }
         Probe::Https { http: probe, verify, server_name, ca_file } => {
             let (expected, endpoint) = (tools.expectation(probe)?, endpoint(question)?);
             let request = http::request(probe, *address, endpoint.port(), 443)?;
             let name = tls::name(server_name.as_deref(), probe.host.as_deref(), *address)?;
-            let stream = connect::open(endpoint).await?;
+            let stream = connect::open(endpoint, header).await?;
             let ca_file = ca_file.as_ref().map(|file| tools.base.join(file));
             let stream = tls::open(stream, name, &tools.trust, *verify, ca_file).await?;
             http::get(stream, request, &expected).await.map(Farewell::Rest)
         }
         Probe::DicomEcho { called_ae_title, calling_ae_title } => {
-            dicom::echo(endpoint(question)?, called_ae_title, calling_ae_title).await.map(Farewell::Release)
+            dicom::echo(endpoint(question)?, header, called_ae_title, calling_ae_title).await.map(Farewell::Release)
         }
         Probe::Script { path } => {
             let (vip, vip_port) = subject.ok_or_else(|| local("the VIP that its script is to be told is not known"))?;

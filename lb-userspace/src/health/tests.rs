@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lb_core::config::model::{HealthCheck, Probe};
+use lb_core::config::model::{BodyExpectation, HealthCheck, HttpProbe, Probe, ProxyProtocol};
 use lb_core::health::{Action, Detail, Failure, Health, Input, Outcome, State, Target, TargetId, Transition};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
@@ -44,7 +44,16 @@ pub(super) fn in_own_network<F: Future<Output = ()>>(setup: &[&str], body: impl 
 
 pub(super) fn check(probe: Probe, port: Option<u16>) -> HealthCheck {
     let second = Duration::from_secs(1);
-    HealthCheck { probe, port, interval: second, timeout: second, rise: 2, fall: 2, flap_damping: true }
+    HealthCheck {
+        probe,
+        port,
+        interval: second,
+        timeout: second,
+        rise: 2,
+        fall: 2,
+        flap_damping: true,
+        proxy_protocol: None,
+    }
 }
 
 /// A port of 127.0.0.1 that refuses connections as long as the socket lives.
@@ -124,6 +133,43 @@ async fn a_connect_check_is_content_with_a_connection() {
     // Nobody accepts: the kernel completes the handshake, and that is all the check asks for.
     assert!(matches!(Bench::run(Probe::Connect, address).await, Outcome::Success { .. }));
     drop(listener);
+}
+
+/// A real server that takes connections only with this header, and answers whatever follows.
+async fn behind_header(listener: TcpListener, header: &'static [u8], answer: &'static [u8]) -> bool {
+    let (mut server, _) = soon(listener.accept()).await.expect("the check");
+    let mut begun = vec![0; header.len()];
+    soon(server.read_exact(&mut begun)).await.expect("a header");
+    if begun != header {
+        return false;
+    }
+    if !answer.is_empty() {
+        soon(server.read(&mut [0; 1024])).await.expect("a request");
+        soon(server.write_all(answer)).await.expect("room for an answer");
+    }
+    soon(server.read(&mut [0; 16])).await.is_ok_and(|length| length == 0)
+}
+
+#[tokio::test]
+async fn a_check_of_a_real_server_behind_a_proxy_header_begins_with_one() {
+    let http = || Probe::Http(HttpProbe { path: "/".to_owned(), host: None, status: 200, body: BodyExpectation::Any });
+    let page = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let (v1, v2) = (b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    for (probe, version, header, answer) in [
+        (Probe::Connect, ProxyProtocol::V1, &v1[..], &b""[..]),
+        (Probe::Connect, ProxyProtocol::V2, v2, b""),
+        (http(), ProxyProtocol::V1, v1, page),
+        (http(), ProxyProtocol::V2, v2, page),
+    ] {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(behind_header(listener, header, answer));
+        let check = HealthCheck { proxy_protocol: Some(version), ..check(probe.clone(), Some(address.port())) };
+        let mut bench = Bench::new();
+        bench.prober.probe(A, 1, Question { address: address.ip(), check: Arc::new(check), subject: None });
+        let outcome = bench.outcome(1).await;
+        assert!(matches!(outcome, Outcome::Success { .. }), "{probe:?} {version:?}: {outcome:?}");
+        assert!(server.await.expect("a real server"), "{probe:?} {version:?}");
+    }
 }
 
 #[tokio::test]

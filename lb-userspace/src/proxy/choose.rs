@@ -189,7 +189,7 @@ fn remembered(running: &Running, pool: &Pool, asker: &Asker<'_>, key: Option<&Ke
 }
 
 /// Of the flow, and of the client alone. With persistence all flows of a client count as one.
-fn hashes(running: &Running, asker: &Asker<'_>) -> (u64, u64) {
+pub(super) fn hashes(running: &Running, asker: &Asker<'_>) -> (u64, u64) {
     let Some(persistence) = &running.config.persistence else {
         return (flow_hash(asker.client), client_hash(asker.client.ip()));
     };

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use super::registry::Registry;
 use super::service::Service;
 use super::worker::{Guest, Local, Target};
 use super::{http, tcp};
@@ -75,10 +76,11 @@ pub(super) async fn connection(
             Err(error) => return refuse(service, peer, Failure::ProxyHeader, &error),
         }
     }
+    let seat = Registry::enter(&local.shared.registry, local.number, service, ends);
     if !target.tls {
         return match mode {
-            Mode::L7Http => http::serve(local, service, stream, ends, None).await,
-            _ => tcp::serve(service, stream, ends).await,
+            Mode::L7Http => http::serve(local, service, stream, (ends, seat), None).await,
+            _ => tcp::serve(service, stream, ends, &seat).await,
         };
     }
     let Some(config) = tls else { return };
@@ -91,9 +93,9 @@ pub(super) async fn connection(
     match mode {
         Mode::L7Http => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http::serve(local, service, stream, ends, Some(h2)).await;
+            http::serve(local, service, stream, (ends, seat), Some(h2)).await;
         }
-        _ => tcp::serve_tls(service, stream, ends).await,
+        _ => tcp::serve_tls(service, stream, ends, &seat).await,
     }
 }
 

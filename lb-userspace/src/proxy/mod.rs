@@ -12,13 +12,17 @@ mod access_log;
 mod choose;
 pub mod connect;
 mod connection;
+mod consider;
 mod descriptors;
+mod files;
 mod handover;
 mod http;
 mod listen;
 mod open;
 mod prepare;
 mod real_server;
+mod records;
+mod registry;
 pub mod relay;
 mod service;
 mod signal;
@@ -42,9 +46,12 @@ use lb_core::view;
 use tracing::warn;
 
 use crate::dataplane::Steering;
+pub use files::unusable_files;
 pub use handover::Estate;
 pub use prepare::Prepared;
 pub use real_server::Carried;
+pub use records::Records;
+pub use registry::Carrying;
 
 use access_log::Writer;
 use prepare::Aim;
@@ -94,7 +101,7 @@ impl Proxy {
     /// # Errors
     /// When the system has no threads.
     pub fn start(threads: usize, state_dir: &Path) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(threads));
         let workers: std::io::Result<Vec<Worker>> =
             (0..threads).map(|number| Worker::start(number, Arc::clone(&shared))).collect();
         Ok(Self {
@@ -303,6 +310,7 @@ impl Proxy {
 
     /// Cuts what has had its time, and forgets what has ended. Called about once a second.
     pub fn tidy(&mut self, now: Instant) {
+        self.shared.registry.tick(now);
         self.remembered.clear();
         for service in self.services.values() {
             if let Some(records) = &service.glance().clients {
@@ -340,6 +348,12 @@ impl Proxy {
     #[must_use]
     pub fn clients(&self) -> u32 {
         self.shared.clients.load(Ordering::Relaxed)
+    }
+
+    /// Threads that carry connections.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.workers.len()
     }
 
     /// What has been carried for each service.
@@ -396,3 +410,6 @@ fn without(range: PortRange, ports: impl Iterator<Item = u16>) -> Vec<PortRange>
     }
     parts
 }
+
+#[cfg(test)]
+mod tests;

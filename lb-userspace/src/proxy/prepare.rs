@@ -113,7 +113,7 @@ impl Proxy {
                 Some(opened.map_err(|error| format!("its access log cannot be opened: {error}"))?)
             }
         };
-        let clients = self.records(service, config);
+        let clients = self.clients_of(service, config);
         if let Some(clients) = &clients {
             self.recall(&service.name, clients, Instant::now());
         }
@@ -121,7 +121,7 @@ impl Proxy {
     }
 
     /// Records of clients outlive a reload that leaves persistence as it is.
-    fn records(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
+    fn clients_of(&self, service: &VirtualService, config: &Config) -> Option<Arc<Clients<u32>>> {
         let persistence = service.persistence.as_ref()?;
         if matches!(persistence.by, PersistenceBy::Cookie { .. }) {
             return None;
@@ -147,16 +147,7 @@ impl Proxy {
             port: real.port,
         };
         let token = self.token(&identity);
-        let tls = match &real.tls {
-            None => None,
-            Some(tls) => {
-                let of_it = |problem| format!("real server {}: {problem}", real.name);
-                let config = client_config(tls, real.http_version, base).map_err(of_it)?;
-                let name = server_name(tls, real.address)
-                    .map_err(|problem| format!("real server {}: {problem}", real.name))?;
-                Some(Encryption { config, name })
-            }
-        };
+        let tls = encryption(real, base)?;
         let cookie = |tls| policy.and_then(|policy| policy.set_cookie(&token, tls));
         let set_cookie = cookie(false).zip(cookie(true)).map(|(plain, secure)| [plain, secure]);
         let live = self.live(identity, service.proxy.passive_health);
@@ -193,20 +184,31 @@ fn fallback(address: std::net::IpAddr, port: Option<u16>) -> Real {
     }
 }
 
-fn pages(service: &VirtualService, base: &Path) -> Result<Pages, String> {
+/// TLS towards a real server.
+pub(super) fn encryption(real: &Real, base: &Path) -> Result<Option<Encryption>, String> {
+    let Some(tls) = &real.tls else { return Ok(None) };
+    let of_it = |problem| format!("real server {}: {problem}", real.name);
+    let config = client_config(tls, real.http_version, base).map_err(of_it)?;
+    let name = server_name(tls, real.address).map_err(|problem| format!("real server {}: {problem}", real.name))?;
+    Ok(Some(Encryption { config, name }))
+}
+
+/// The pages that a service answers with.
+pub(super) fn pages(service: &VirtualService, base: &Path) -> Result<Pages, String> {
     let mut pages = Pages::default();
-    let read = |path: &Path| {
-        let read = std::fs::read(base.join(path));
-        let read = read.map_err(|error| format!("the page {} cannot be read: {error}", path.display()))?;
-        Ok::<_, String>(Page::new(path, read.into()))
-    };
     for (status, path) in service.http.iter().flat_map(|http| &http.error_pages) {
-        pages.errors.insert(*status, read(path)?);
+        pages.errors.insert(*status, page(path, base)?);
     }
     if let Some(Fallback::Page(path)) = &service.fallback {
-        pages.fallback = Some(read(path)?);
+        pages.fallback = Some(page(path, base)?);
     }
     Ok(pages)
+}
+
+pub(super) fn page(path: &Path, base: &Path) -> Result<Page, String> {
+    let read = std::fs::read(base.join(path));
+    let read = read.map_err(|error| format!("the page {} cannot be read: {error}", path.display()))?;
+    Ok(Page::new(path, read.into()))
 }
 
 /// Every address that a service is reached by. A range has one listener, at its first port or at its last.

@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use super::choose::{Asker, Chosen, Rdp, choose, key};
 use super::connection::{Ends, peek};
 use super::open::{Opened, open};
+use super::registry::{Both, Seat};
 use super::relay::{self, Ended, How, Idle};
 use super::service::{Running, Service};
 use lb_core::proxy::failure::Failure;
@@ -33,7 +34,7 @@ const MAX_RDP_REQUEST: usize = 1024;
 const REDISPATCHES: usize = 2;
 
 /// A connection in the clear, or whose TLS passes through.
-pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends) {
+pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends, seat: &Seat) {
     let running = service.running();
     let begun = Instant::now();
     let rdp = match &running.config.persistence {
@@ -41,11 +42,12 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends)
         _ => None,
     };
     let Some((chosen, server)) = reach(service, &running, ends, rdp.as_ref(), begun).await else { return };
-    let idle = idle(&running);
+    seat.reached(&chosen.entry.live);
+    let (idle, meter) = (idle(&running), Both(seat, &chosen.entry.live));
     let carried = async {
         match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &*chosen.entry.live).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
+            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &meter).await,
+            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &meter).await,
         }
     };
     let record = remembered(&running, ends.client, rdp.as_ref(), &chosen);
@@ -54,15 +56,16 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends)
 }
 
 /// A connection whose TLS ends here.
-pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends) {
+pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends, seat: &Seat) {
     let running = service.running();
     let begun = Instant::now();
     let Some((chosen, server)) = reach(service, &running, ends, None, begun).await else { return };
-    let idle = idle(&running);
+    seat.reached(&chosen.entry.live);
+    let (idle, meter) = (idle(&running), Both(seat, &chosen.entry.live));
     let carried = async {
         match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &*chosen.entry.live).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
+            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &meter).await,
+            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &meter).await,
         }
     };
     let record = remembered(&running, ends.client, None, &chosen);

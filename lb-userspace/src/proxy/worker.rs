@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use super::connection::connection;
 use super::descriptors;
 use super::http::Idle;
+use super::registry::Registry;
 use super::service::Service;
 use super::signal::Signal;
 use lb_core::proxy::failure::Failure;
@@ -31,16 +32,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ORDERS: usize = 65_536;
 
 /// What all workers share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     /// Connections of clients now.
     pub(super) clients: AtomicU32,
     /// As many as there may be.
     pub(super) most: AtomicU32,
     left: Notify,
+    /// Those connections.
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Shared {
+    pub(super) fn new(threads: usize) -> Self {
+        let registry = Arc::new(Registry::new(threads));
+        Self { clients: AtomicU32::new(0), most: AtomicU32::new(0), left: Notify::new(), registry }
+    }
+
     /// Changes how many there may be.
     pub(super) fn set_most(&self, most: u32) {
         self.most.store(most, Ordering::Relaxed);
@@ -93,6 +101,8 @@ pub(super) struct Worker {
 
 /// What the tasks of one worker share.
 pub(super) struct Local {
+    /// Of the worker.
+    pub(super) number: usize,
     pub(super) shared: Arc<Shared>,
     /// Connections to real servers that wait for their next request.
     pub(super) idle: Idle,
@@ -110,7 +120,7 @@ impl Worker {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));
-                    LocalSet::new().block_on(&runtime, work(inbox, shared));
+                    LocalSet::new().block_on(&runtime, work(number, inbox, shared));
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -132,8 +142,8 @@ impl Worker {
     }
 }
 
-async fn work(mut orders: mpsc::Receiver<Order>, shared: Arc<Shared>) {
-    let local = Rc::new(Local { shared, idle: Idle::default() });
+async fn work(number: usize, mut orders: mpsc::Receiver<Order>, shared: Arc<Shared>) {
+    let local = Rc::new(Local { number, shared, idle: Idle::default() });
     let sweeper = Rc::clone(&local);
     spawn_local(async move { sweeper.idle.sweep().await });
     while let Some(Order::Listen(listener, socket)) = orders.recv().await {

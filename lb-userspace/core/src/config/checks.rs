@@ -1,6 +1,6 @@
 //! Which check a real server gets, and on which port: the model's own arithmetic.
 
-use super::model::{HealthCheck, Probe, RealServer, VirtualService};
+use super::model::{HealthCheck, PortRange, Probe, ProxyProtocol, RealServer, VirtualService};
 
 impl VirtualService {
     /// The check of one of its real servers.
@@ -18,5 +18,22 @@ impl VirtualService {
                 Some(check.port.or(server.port).unwrap_or(self.first_port))
             }
         }
+    }
+
+    /// What its probes begin with: what the proxy's connections begin with, unless a port of its own is checked.
+    pub fn check_header(&self, server: &RealServer) -> Option<ProxyProtocol> {
+        match self.check_of(server).probe {
+            Probe::Connect | Probe::Http(_) | Probe::Https { .. } | Probe::DicomEcho { .. } => {}
+            Probe::Ping | Probe::Script { .. } | Probe::None => return None,
+        }
+        let checked = self.check_port(server)?;
+        let is_for_clients = match server.port {
+            Some(port) => port == checked,
+            None => {
+                let within = |range: &PortRange| (range.first..=range.last).contains(&checked);
+                self.ports.iter().any(within) || self.tls.as_ref().is_some_and(|tls| tls.port == checked)
+            }
+        };
+        server.proxy_protocol.filter(|_| is_for_clients)
     }
 }

@@ -158,6 +158,8 @@ codes! {
         "Headers that say where a message ends or what becomes of its connection (Connection, Content-Length, Expect, HTTP2-Settings, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade) are written by the proxy itself. A request has exactly one Host, which can be set.";
     PortTaken Error "E048" "a port of this machine is taken twice":
         "A layer 7 service listens on its ports. What this machine itself offers there, its metrics for example, could not start.";
+    UnusableFile Error "E049" "a file that cannot be used":
+        "A certificate, its key, a CA or a page that the configuration names is not there, cannot be read, or is not what it should be; the message says which. Relative paths begin at the folder of the main file.";
     AmbiguousCheckPort Warning "W001" "the port of the health check is a guess":
         "The service has several ports and the check tests the first one. Write `port` in `health_check`.";
     PlainCheckOfTls Warning "W002" "an http check of a server that speaks TLS":

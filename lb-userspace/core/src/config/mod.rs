@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod diff;
 mod effective;
 mod environment;
+mod files;
 pub mod host;
 pub mod impact;
 mod merge;
@@ -34,6 +35,7 @@ mod words;
 use decode::{Context, Definitions, FromNode};
 pub use diagnostic::Diagnostic;
 pub use effective::effective;
+pub use files::{UnusableFile, check_files};
 pub use host::{HostAddress, HostFacts, check_against_host, parse_local_ports};
 pub use places::Places;
 use places::{Place, Problems};
@@ -50,7 +52,7 @@ pub struct Loaded {
     pub config: model::Config,
     /// What is probably not meant, in the order of the sources.
     pub warnings: Vec<Diagnostic>,
-    /// Where each value was written, for [`check_against_host`].
+    /// Where each value was written, for [`check_against_host`] and [`check_files`].
     pub places: Places,
 }
 

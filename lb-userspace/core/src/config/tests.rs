@@ -1,3 +1,5 @@
+mod checks;
+mod files;
 mod generated;
 mod impact;
 

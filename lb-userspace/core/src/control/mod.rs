@@ -454,7 +454,11 @@ fn described(config: &Config) -> impl Iterator<Item = (ServerKey, Described)> + 
     config.virtual_services.iter().flat_map(|service| {
         let key = |server: &str| ServerKey { service: service.name.clone(), server: server.to_owned() };
         let real_servers = service.real_servers.iter().map(move |real| {
-            let check = HealthCheck { port: service.check_port(real), ..service.check_of(real).clone() };
+            let check = HealthCheck {
+                port: service.check_port(real),
+                proxy_protocol: service.check_header(real),
+                ..service.check_of(real).clone()
+            };
             let described = Described {
                 address: real.address,
                 port: real.port,

@@ -7,6 +7,7 @@
 mod account;
 mod packet;
 mod phrase;
+mod proxied;
 mod remembered;
 mod scheduling;
 mod steps;
@@ -19,13 +20,14 @@ use lb_common::datapath::{Kind, Reason};
 
 use crate::config::model::{Config, Protocol, VirtualService};
 use crate::control::Control;
+use crate::view::explain::ANY_PORT;
 use crate::view::{CounterAction, ExplainQuery, Explained, Transport};
 use account::Account;
 use packet::{Place, frame};
+pub use proxied::{Asked as AskedPool, Found, Remembered, asked_service, explained_proxied};
+use steps::mode;
 
-/// The first port that is tried for a client whose port does not matter, and how many are: one that
-/// has a flow would tell of that flow.
-const FIRST_PORT: u16 = 50_000;
+/// Ports that are tried for a client whose port does not matter: one that has a flow would tell of that flow.
 const PORTS: u16 = 8;
 
 /// What the datapath was asked, and what it found.
@@ -53,9 +55,9 @@ pub fn ask<E>(
 ) -> Result<Asked, E> {
     let protocol = query.protocol.unwrap_or_else(|| usual_protocol(query.vip.0, config));
     let (client, vip) = (query.client.address, (query.vip.0.ip(), query.vip.0.port()));
-    let mut port = query.client.port.unwrap_or(FIRST_PORT);
+    let mut port = query.client_port();
     let mut first = run(&frame((client, port), vip, protocol, Place::First))?;
-    while query.client.port.is_none() && is_remembered(&first) && port < FIRST_PORT + PORTS {
+    while query.client.port.is_none() && is_remembered(&first) && port < ANY_PORT + PORTS {
         port += 1;
         first = run(&frame((client, port), vip, protocol, Place::First))?;
     }

@@ -172,7 +172,7 @@ fn end(address: Address, port: u16) -> SocketAddr {
     SocketAddr::new(address.into(), port)
 }
 
-const fn mode(mode: Mode) -> &'static str {
+pub(super) const fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::L4Dr => "l4-dr",
         Mode::L4Nat => "l4-nat",

@@ -32,6 +32,7 @@ fn case() -> impl Strategy<Value = Case> {
                 rise,
                 fall,
                 flap_damping: damped,
+                proxy_protocol: None,
             };
             Case { check, script }
         },

@@ -21,6 +21,7 @@ pub(super) fn check() -> HealthCheck {
         rise: 2,
         fall: 2,
         flap_damping: false,
+        proxy_protocol: None,
     }
 }
 

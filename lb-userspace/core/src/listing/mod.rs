@@ -1,10 +1,11 @@
-//! The listing of flows, chosen while the tables are walked over.
+//! The listing of flows and of proxied connections, chosen while the tables are walked over.
 //!
 //! In: entries of the tables, one by one, and a query. Out: the flows that the query means, with names.
 //! Absent: the tables, the clock. What is not shown is judged by the bytes of its key and entry, and
 //! nothing of it is kept: a million flows cost one comparison each, and no memory.
 
 mod directory;
+mod proxied;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,6 +13,7 @@ use lb_common::abi::{Address, Flow, FlowKey, FlowState};
 use lb_common::wire::protocol;
 
 pub use directory::{Directory, Named};
+pub use proxied::{Proxied, proxied, together};
 
 use crate::tables::expiry::elapsed;
 use crate::view::first::First;
@@ -180,7 +182,7 @@ fn connection(directory: &Directory, key: &FlowKey, flow: &Flow) -> Connection {
     let (source, destination) = directory.translation(key, flow);
     Connection {
         virtual_service: directory.service(flow.service),
-        real_server: directory.server(flow.server),
+        real_server: Some(directory.server(flow.server)),
         protocol: if key.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp },
         client: SocketAddr::new(IpAddr::from(key.client), key.client_port),
         vip: SocketAddr::new(IpAddr::from(key.vip), key.vip_port),
@@ -190,6 +192,8 @@ fn connection(directory: &Directory, key: &FlowKey, flow: &Flow) -> Connection {
         age_seconds: directory.seconds(elapsed(flow.created, directory.now)),
         idle_seconds: directory.seconds(elapsed(flow.last_seen, directory.now)),
         expires_seconds: directory.seconds(directory.expires(key, flow)),
+        bytes: None,
+        reply_bytes: None,
     }
 }
 

@@ -146,7 +146,10 @@ fn a_row_says_what_the_real_server_sees() {
 fn a_flow_of_somebody_who_is_gone_is_shown_by_its_numbers() {
     let gone = Flow { service: 77, ..flow(88, 1, 1) };
     let rows = listed(&seconds(), "sort=server", &[(key("10.0.0.1", 7), gone)]).connections;
-    assert_eq!((&*rows[0].virtual_service, &*rows[0].real_server), ("(removed service 77)", "(removed server 88)"));
+    assert_eq!(
+        (&*rows[0].virtual_service, rows[0].real_server.as_deref()),
+        ("(removed service 77)", Some("(removed server 88)"))
+    );
     let listing = Directory { services: BTreeMap::new(), ..seconds() };
     assert_eq!(listed(&listing, "service=web", &[(key("10.0.0.1", 7), flow(1, 1, 1))]).total, 0);
 }
@@ -166,7 +169,7 @@ fn naive(directory: &Directory, query: &ConnectionsQuery, flows: &[(FlowKey, Flo
     let mut rows: Vec<_> = flows.iter().map(|(key, flow)| connection(directory, key, flow)).collect();
     rows.retain(|row| {
         query.service.as_ref().is_none_or(|service| *service == row.virtual_service)
-            && query.server.as_ref().is_none_or(|server| *server == row.real_server)
+            && query.server.as_ref().is_none_or(|server| Some(server) == row.real_server.as_ref())
             && query.client.is_none_or(|client| client.contains(row.client.ip()))
             && query.vip.is_none_or(|vip| vip.contains(row.vip.ip()))
             && query.port.is_none_or(|port| port == row.vip.port())
@@ -178,7 +181,7 @@ fn naive(directory: &Directory, query: &ConnectionsQuery, flows: &[(FlowKey, Flo
     rows.sort_by_key(|row| {
         let name = match query.sort {
             ConnectionsSort::Service => row.virtual_service.clone(),
-            ConnectionsSort::Server => row.real_server.clone(),
+            ConnectionsSort::Server => row.real_server.clone().unwrap_or_default(),
             _ => String::new(),
         };
         let time = match query.sort {
@@ -238,7 +241,78 @@ fn any_query() -> impl Strategy<Value = ConnectionsQuery> {
     )
 }
 
+/// What the proxy carries, as the listing has it.
+fn any_proxied() -> impl Strategy<Value = Proxied> {
+    let names = (select(vec!["web", "mail"]), proptest::option::of(select(vec!["a", "b"])));
+    let ends = (select(vec!["10.0.0.1", "10.1.0.1", "2001:db8::1"]), 1u16..9, select(vec![80, 443]));
+    (names, ends, (0u64..90, 0u64..90, 0u64..90)).prop_map(|((service, server), (client, port, vip), times)| Proxied {
+        service: service.into(),
+        server: server.map(Into::into),
+        client: SocketAddr::new(client.parse().unwrap(), port),
+        vip: ([10, 0, 9, 9], vip).into(),
+        destination: None,
+        bytes: 1,
+        reply_bytes: 2,
+        age_seconds: times.0,
+        idle_seconds: times.1,
+        expires_seconds: times.2,
+    })
+}
+
+/// Where a row stands; rows that stand at the same place are alike in what a query orders by.
+fn place(query: &ConnectionsQuery, row: &Connection) -> (String, u64, SocketAddr, SocketAddr) {
+    let name = match query.sort {
+        ConnectionsSort::Service => row.virtual_service.clone(),
+        ConnectionsSort::Server => row.real_server.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let time = match query.sort {
+        ConnectionsSort::Idle => row.idle_seconds,
+        ConnectionsSort::Age => row.age_seconds,
+        ConnectionsSort::Expires => row.expires_seconds,
+        ConnectionsSort::Client | ConnectionsSort::Service | ConnectionsSort::Server => 0,
+    };
+    (name, time, row.client, row.vip)
+}
+
 proptest! {
+    #[test]
+    fn flows_and_proxied_connections_are_one_listing_in_the_order_of_the_query(
+        flows in proptest::collection::hash_map(any::<u16>(), any_flow(), 0..30),
+        carried in proptest::collection::vec(any_proxied(), 0..30),
+        query in any_query(),
+    ) {
+        let flows: BTreeMap<FlowKey, Flow> = flows.into_values().collect();
+        let flows: Vec<_> = flows.into_iter().collect();
+        let directory = seconds();
+        let everything = ConnectionsQuery { limit: 1000, ..query.clone() };
+        let mut expected = naive(&directory, &everything, &flows).connections;
+        let matching = carried.iter().cloned().map(Connection::from).filter(|row| {
+            query.service.as_ref().is_none_or(|service| *service == row.virtual_service)
+                && query.server.as_ref().is_none_or(|server| Some(server) == row.real_server.as_ref())
+                && query.client.is_none_or(|client| client.contains(row.client.ip()))
+                && query.port.is_none_or(|port| port == row.vip.port())
+                && query.protocol.is_none_or(|protocol| protocol == row.protocol)
+                && query.state.is_none_or(|state| state == row.state)
+                && query.age.contains(row.age_seconds)
+                && query.idle.contains(row.idle_seconds)
+        });
+        expected.extend(matching);
+        expected.sort_by_key(|row| place(&query, row));
+        if query.reverse {
+            expected.reverse();
+        }
+        let total = expected.len() as u64;
+        expected.truncate(query.limit as usize);
+
+        let mut listing = Listing::new(&directory, &query);
+        flows.iter().for_each(|(key, flow)| listing.see(key, flow));
+        let listed = together(&query, listing.finish(), proxied(&query, carried.into_iter()));
+        prop_assert_eq!((listed.total, listed.shown), (total, expected.len() as u64));
+        let places = |rows: &[Connection]| rows.iter().map(|row| place(&query, row)).collect::<Vec<_>>();
+        prop_assert_eq!(places(&listed.connections), places(&expected));
+    }
+
     #[test]
     fn a_listing_is_the_head_of_all_that_matches_sorted(
         flows in proptest::collection::hash_map(any::<u16>(), any_flow(), 0..60),

@@ -73,7 +73,16 @@ pub(super) fn real(name: &str, ip: &str) -> RealServer {
 }
 
 pub(super) fn check(probe: Probe) -> HealthCheck {
-    HealthCheck { probe, port: None, interval: 4 * TICK, timeout: 2 * TICK, rise: 2, fall: 2, flap_damping: true }
+    HealthCheck {
+        probe,
+        port: None,
+        interval: 4 * TICK,
+        timeout: 2 * TICK,
+        rise: 2,
+        fall: 2,
+        flap_damping: true,
+        proxy_protocol: None,
+    }
 }
 
 pub(super) fn key(service: &str, server: &str) -> ServerKey {

@@ -1,4 +1,4 @@
-//! The listing of flows, and the query that narrows it.
+//! The listing of flows and proxied connections, and the query that narrows it.
 
 use std::net::SocketAddr;
 
@@ -8,13 +8,13 @@ use super::network::Network;
 use super::query::{self, DEFAULT_LIMIT, QueryError};
 use super::words::{FlowState, Transport, words};
 
-/// One flow.
+/// One flow, or one client's connection to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The virtual service it reached.
     pub virtual_service: String,
-    /// The real server that has it.
-    pub real_server: String,
+    /// The real server that has it; `None`: the proxy has found none yet, or waits for the next request.
+    pub real_server: Option<String>,
     /// Its transport.
     pub protocol: Transport,
     /// Where it came from.
@@ -25,14 +25,21 @@ pub struct Connection {
     pub source: Option<SocketAddr>,
     /// The real server's address and port that it is sent to; `None`: the VIP, as in `l4-dr`.
     pub destination: Option<SocketAddr>,
-    /// How far it has come.
+    /// How far it has come. One of the proxy's is `established` while a real server serves it, else `pending`.
     pub state: FlowState,
     /// Since its first packet.
     pub age_seconds: u64,
-    /// Since the client's last packet.
+    /// Since the client's last packet; since the proxy has carried bytes, either way.
     pub idle_seconds: u64,
-    /// Until it is forgotten, if it stays idle. A translated flow stays while its real server sends.
+    /// Until it is forgotten, or closed by the proxy, if it stays idle. A translated flow stays while its real server
+    /// sends.
     pub expires_seconds: u64,
+    /// Bytes from the client; `None`: not counted for each flow.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Bytes to the client; `None`: not counted for each flow.
+    #[serde(default)]
+    pub reply_bytes: Option<u64>,
 }
 
 /// Flows that a query asked for.

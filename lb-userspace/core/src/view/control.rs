@@ -77,10 +77,13 @@ pub struct StopReport {
 }
 
 /// Persistence records were forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersistenceCleared {
     /// How many.
     pub cleared: u64,
+    /// Virtual services that were meant and that keep clients by a cookie, which the clients have still.
+    #[serde(default)]
+    pub by_cookie: Vec<String>,
 }
 
 /// A newer lbd was started and takes over; it has when the overview shows its process.

@@ -108,6 +108,12 @@ impl ExplainQuery {
         Ok(Self { client, vip, protocol })
     }
 
+    /// The client's port; where none is named, one that stands for any.
+    #[must_use]
+    pub fn client_port(&self) -> u16 {
+        self.client.port.unwrap_or(ANY_PORT)
+    }
+
     /// Reads a query string (percent-encoded, without the `?`).
     ///
     /// # Errors
@@ -136,6 +142,9 @@ impl ExplainQuery {
         ])
     }
 }
+
+/// The first of those that are tried for a client whose port does not matter.
+pub(crate) const ANY_PORT: u16 = 50_000;
 
 fn transport(got: String) -> Result<Transport, QueryError> {
     Transport::from_word(&got.to_uppercase()).ok_or_else(|| QueryError::Word {

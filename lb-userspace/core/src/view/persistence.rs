@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::first::First;
-use super::network::Network;
+use super::persistent_client::PersistentClient;
 use super::query::{self, DEFAULT_LIMIT, QueryError};
 
 /// One client (or network of clients) that keeps its real server.
@@ -12,7 +12,7 @@ pub struct PersistenceRecord {
     /// The virtual service that remembers it.
     pub virtual_service: String,
     /// The client.
-    pub client: Network,
+    pub client: PersistentClient,
     /// The real server it keeps.
     pub real_server: String,
     /// Since the record was made.
@@ -35,6 +35,10 @@ pub struct PersistenceList {
     pub total: u64,
     /// Records in this answer.
     pub shown: u64,
+    /// Virtual services that the query means and that keep clients by a cookie: the clients have it, and there are no
+    /// records of them.
+    #[serde(default)]
+    pub by_cookie: Vec<String>,
 }
 
 /// Which persistence records to list, or to clear. A field that is `None` matches all.
@@ -44,8 +48,8 @@ pub struct PersistenceQuery {
     pub service: Option<String>,
     /// Name of the real server.
     pub server: Option<String>,
-    /// The client's address, or a network; it matches each record that shares an address with it.
-    pub client: Option<Network>,
+    /// The client's address, or a network, which matches each record that shares an address with it; or an RDP user.
+    pub client: Option<PersistentClient>,
     /// List at most this many; clearing has no limit.
     pub limit: u32,
 }
@@ -67,7 +71,7 @@ impl PersistenceQuery {
             match name.as_str() {
                 "service" => parsed.service = Some(value),
                 "server" => parsed.server = Some(value),
-                "client" => parsed.client = Some(query::network("client", &value)?),
+                "client" => parsed.client = Some(query::persistent_client("client", &value)?),
                 "limit" => parsed.limit = query::limit(&value)?,
                 _ => return Err(QueryError::Unknown { name, known: "service, server, client, limit" }),
             }
@@ -89,9 +93,21 @@ impl PersistenceQuery {
     /// Whether the query means this record.
     #[must_use]
     pub fn matches(&self, record: &PersistenceRecord) -> bool {
-        self.service.as_ref().is_none_or(|service| *service == record.virtual_service)
-            && self.server.as_ref().is_none_or(|server| *server == record.real_server)
-            && self.client.is_none_or(|client| client.overlaps(&record.client))
+        self.means(&record.virtual_service, &record.real_server, &record.client)
+    }
+
+    /// Whether it means a record of these.
+    #[must_use]
+    pub fn means(&self, service: &str, server: &str, client: &PersistentClient) -> bool {
+        self.means_service(service)
+            && self.server.as_ref().is_none_or(|name| name == server)
+            && self.client.is_none_or(|wanted| wanted.overlaps(client))
+    }
+
+    /// Whether it means records of this service.
+    #[must_use]
+    pub fn means_service(&self, service: &str) -> bool {
+        self.service.as_ref().is_none_or(|name| name == service)
     }
 
     /// The answer: of all `records` those that match, in order, no more than the limit. Keeps no
@@ -103,6 +119,6 @@ impl PersistenceQuery {
             first.offer((record.virtual_service.clone(), record.client), || record);
         }
         let (persistence, total) = first.finish();
-        PersistenceList { shown: persistence.len() as u64, persistence, total }
+        PersistenceList { shown: persistence.len() as u64, persistence, total, by_cookie: Vec::new() }
     }
 }

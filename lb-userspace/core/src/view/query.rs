@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::explain::EndError;
 use super::network::{Network, NetworkError};
+use super::persistent_client::{PersistentClient, PersistentClientError};
 
 /// Rows in a listing when the query names no limit.
 pub const DEFAULT_LIMIT: u32 = 1_000;
@@ -61,6 +62,14 @@ pub enum QueryError {
         /// What is wrong with it.
         reason: NetworkError,
     },
+    /// A client that is none.
+    #[error("{name}: {reason}")]
+    Client {
+        /// The parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: PersistentClientError,
+    },
     /// Two bounds that leave nothing between them.
     #[error("min_{of} {least} is above max_{of} {most}, so no flow could match")]
     Empty {
@@ -110,6 +119,10 @@ pub(super) fn number(name: &'static str, text: &str, range: RangeInclusive<u64>)
     let (least, most) = (*range.start(), *range.end());
     let parsed = text.parse().ok().filter(|number| range.contains(number));
     parsed.ok_or_else(|| QueryError::Number { name, got: text.to_owned(), least, most })
+}
+
+pub(super) fn persistent_client(name: &'static str, text: &str) -> Result<PersistentClient, QueryError> {
+    text.parse().map_err(|reason| QueryError::Client { name, reason })
 }
 
 pub(super) fn network(name: &'static str, text: &str) -> Result<Network, QueryError> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::model;
+use crate::proxy::clients::Key;
 
 fn server(state: ServerState, weight: u16) -> RealServer {
     RealServer {
@@ -86,6 +87,33 @@ fn a_persistence_record_of_a_network_is_found_by_one_of_its_clients() {
 }
 
 #[test]
+fn an_rdp_user_is_listed_by_its_hash_and_is_in_no_network() {
+    let record = PersistenceRecord {
+        virtual_service: "desktops".into(),
+        client: PersistentClient::of(&Key::token(b"anna"), (24, 64)),
+        real_server: "RDS1".into(),
+        age_seconds: 1,
+        idle_seconds: 1,
+        expires_seconds: 1,
+        confirmed: true,
+    };
+    let text = record.client.to_string();
+    assert!(text.starts_with("rdp:") && text.len() == 20, "{text}");
+    assert_eq!(text.parse(), Ok(record.client));
+    let query = PersistenceQuery { client: Some(record.client), ..PersistenceQuery::default() };
+    assert_eq!(PersistenceQuery::parse(&query.encode()), Ok(query));
+    for (client, found) in [(text.as_str(), 1), ("rdp:0000000000000001", 0), ("0.0.0.0/0", 0), ("::/0", 0)] {
+        let query = PersistenceQuery::parse(&format!("client={client}")).unwrap();
+        assert_eq!(query.select([record.clone()].into_iter()).total, found, "{client}");
+    }
+    let wrong = PersistenceQuery::parse("client=rdp:anna").unwrap_err().to_string();
+    assert_eq!(
+        wrong,
+        "client: `rdp:anna` is no RDP user; write it as `lbctl persistence` lists it, like rdp:5bf1a0c2d3e4f607"
+    );
+}
+
+#[test]
 fn a_service_is_down_only_when_nobody_takes_clients() {
     use ServerState::{Checking, Down, Draining, Halted, Up};
     type Case = (&'static [(ServerState, u16)], ServiceState, Option<&'static str>);
@@ -118,6 +146,7 @@ fn a_described_service_has_the_words_of_the_overview() {
         rise: 2,
         fall: 2,
         flap_damping: true,
+        proxy_protocol: None,
     };
     let mut service = model::VirtualService {
         name: "Harmonic_Traffic".into(),

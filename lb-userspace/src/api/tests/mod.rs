@@ -23,8 +23,9 @@ use lb_core::tables::expiry::TickTimeouts;
 use lb_core::view::{
     CertificateChain, CertificateList, CertificateView, Check, Configuration, ConfirmReport, Connections,
     ConnectionsQuery, DoctorLine, Event, EventKind, Events, EventsQuery, Examination, Finding, FindingCode, HealthList,
-    HealthState, OcspState, OrderReport, OrderRequest, PersistenceList, PersistenceRecord, Place, Progress,
-    ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState, Severity, Status,
+    HealthState, OcspState, OrderReport, OrderRequest, PersistenceCleared, PersistenceList, PersistenceQuery,
+    PersistenceRecord, Place, Progress, ReloadReport, ReloadRequest, ReloadResult, Remedy, Sample, ServerState,
+    Severity, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -109,6 +110,11 @@ fn connections(query: &ConnectionsQuery) -> Connections {
         listing.see(&key, &flow);
     }
     listing.finish()
+}
+
+/// A service that keeps its clients by a cookie.
+fn shops(query: &PersistenceQuery) -> Vec<String> {
+    if query.service.as_deref() == Some("shop") { vec!["shop".to_owned()] } else { Vec::new() }
 }
 
 fn records() -> impl Iterator<Item = PersistenceRecord> {
@@ -309,9 +315,12 @@ async fn control(
             Request::Status { reply } => send(reply, status()),
             Request::Upgrade { reply } => send(reply, Err("there is nothing to upgrade to".to_owned())),
             Request::Connections { query, reply } => send(reply, connections(&query)),
-            Request::Persistence { query, reply } => send(reply, query.select(records())),
+            Request::Persistence { query, reply } => {
+                send(reply, PersistenceList { by_cookie: shops(&query), ..query.select(records()) });
+            }
             Request::ClearPersistence { query, reply } => {
-                send(reply, records().filter(|record| query.matches(record)).count() as u64);
+                let cleared = records().filter(|record| query.matches(record)).count() as u64;
+                send(reply, PersistenceCleared { cleared, by_cookie: shops(&query) });
             }
             Request::Reload { request, reply } => send(reply, reload(script.reload, request)),
             Request::Doctor { service, reply } => send(reply, examination(service.as_deref())),

@@ -93,9 +93,15 @@ async fn a_query_arrives_as_it_was_meant() {
 
     let one = PersistenceQuery { client: Some("172.26.11.2".parse().unwrap()), ..PersistenceQuery::default() };
     assert_eq!(daemon.client().persistence(&one).await.unwrap().total, 1);
-    assert_eq!(daemon.client().clear_persistence(&one).await.unwrap(), PersistenceCleared { cleared: 1 });
+    assert_eq!(
+        daemon.client().clear_persistence(&one).await.unwrap(),
+        PersistenceCleared { cleared: 1, by_cookie: Vec::new() }
+    );
     let limited = PersistenceQuery { limit: 1, ..PersistenceQuery::default() };
-    assert_eq!(daemon.client().clear_persistence(&limited).await.unwrap(), PersistenceCleared { cleared: 3 });
+    assert_eq!(
+        daemon.client().clear_persistence(&limited).await.unwrap(),
+        PersistenceCleared { cleared: 3, by_cookie: Vec::new() }
+    );
 }
 
 #[tokio::test]

@@ -103,6 +103,54 @@ fn this_machine_is_asked_only_when_wanted() {
 }
 
 #[test]
+fn files_that_lbd_would_refuse_are_mistakes_where_they_are_named_on_the_machine_that_has_them() {
+    let text = "version: 1
+node: {interfaces: [{device: lo}]}
+certificates:
+  www: {pem: www.pem, key: www.key}
+virtual_services:
+  - name: web
+    address: 192.0.2.80
+    interface: lo
+    ports: [80]
+    mode: l7-http
+    fallback: {page: sorry.html}
+    tls: {port: 443, certificates: [www], client_certificate: {ca_file: clients.pem}}
+    real_servers: [{name: a, address: 192.0.2.81, tls: {ca_file: servers.pem}}]
+";
+    let file = Written::new("files", text);
+    assert_eq!(lbctl(&["check", file.path()], None).outcome, Outcome::Fine, "files are a matter of the machine");
+    let ended = lbctl(&["check", "--on-this-machine", "--json", file.path()], None);
+    assert_eq!(ended.outcome, Outcome::Invalid, "{}", ended.err);
+    let report: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let mistakes = report["diagnostics"].as_array().unwrap().iter().filter(|mistake| mistake["code"] == "E049");
+    let found: Vec<_> = mistakes.map(|of| (of["line"].as_u64().unwrap(), of["message"].as_str().unwrap())).collect();
+    let begins = [
+        (4, "certificate www: "),
+        (4, "certificate www: "),
+        (11, "virtual service web: the page sorry.html cannot be read: "),
+        (13, "virtual service web: real server a: "),
+    ];
+    assert_eq!(found.len(), begins.len(), "{found:?}");
+    for ((line, message), (expected, beginning)) in found.into_iter().zip(begins) {
+        assert!(line == expected && message.starts_with(beginning), "{line}: {message}");
+    }
+
+    let folder = file.0.parent().unwrap();
+    let authority = crate::tls::testing::Authority::new("Hospital CA");
+    fs::write(folder.join("servers.pem"), &authority.pem).unwrap();
+    fs::write(folder.join("sorry.html"), "sorry").unwrap();
+    let identity = authority.issue(&["www.example.org"], |_| {});
+    fs::write(folder.join("www.pem"), &identity.pem).unwrap();
+    fs::write(folder.join("www.key"), &identity.key_pem).unwrap();
+    let ended = lbctl(&["check", "--on-this-machine", file.path()], None);
+    assert!(ended.err.contains("virtual service web: client_certificate: "), "{}", ended.err);
+    fs::write(folder.join("clients.pem"), &authority.pem).unwrap();
+    let ended = lbctl(&["check", "--on-this-machine", file.path()], None);
+    assert!(!ended.err.contains("E049"), "{}", ended.err);
+}
+
+#[test]
 fn a_missing_file_ends_with_status_1() {
     let ended = lbctl(&["check", "/nowhere/lb.yaml"], None);
     assert_eq!(ended.outcome, Outcome::Failed);

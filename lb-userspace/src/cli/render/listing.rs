@@ -19,9 +19,13 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
     }
     let header = ["Virtual service", "Real server", "Protocol", "Client", "VIP", "State", "Age", "Idle", "Expires"];
     let aligned = [Left, Left, Left, Left, Left, Left, Right, Right, Right];
-    // What the real server sees is a column where it differs from what the client sent.
+    // What the real server sees, and bytes, are columns where somebody has them.
     let translated = list.connections.iter().any(|flow| flow.source.is_some() || flow.destination.is_some());
+    let counted = list.connections.iter().any(|flow| flow.bytes.is_some() || flow.reply_bytes.is_some());
     let mut columns: Vec<_> = header.into_iter().zip(aligned).collect();
+    if counted {
+        columns.splice(BYTES..BYTES, [("Received", Right), ("Sent", Right)]);
+    }
     if translated {
         columns.splice(TRANSLATION..TRANSLATION, [("Source", Left), ("Destination", Left)]);
     }
@@ -31,7 +35,7 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
     for flow in &list.connections {
         let mut cells = plain([
             flow.virtual_service.as_str(),
-            &flow.real_server,
+            flow.real_server.as_deref().unwrap_or("-"),
             flow.protocol.word(),
             &flow.client.to_string(),
             &flow.vip.to_string(),
@@ -40,6 +44,10 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
             &age(flow.idle_seconds),
             &age(flow.expires_seconds),
         ]);
+        if counted {
+            let text = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), count);
+            cells.splice(BYTES..BYTES, plain([&*text(flow.bytes), &*text(flow.reply_bytes)]));
+        }
         if translated {
             let text = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |it| it.to_string());
             cells.splice(TRANSLATION..TRANSLATION, plain([&*text(flow.source), &*text(flow.destination)]));
@@ -54,12 +62,15 @@ pub fn connections(list: &Connections, width: usize, colour: bool) -> String {
 /// Where the columns of translated flows stand: after the VIP.
 const TRANSLATION: usize = 5;
 
+/// Where those of bytes stand: after the state.
+const BYTES: usize = 6;
+
 /// The persistence records for a terminal of `width` columns.
 #[must_use]
 pub fn persistence(list: &PersistenceList, width: usize, colour: bool) -> String {
     use Align::{Left, Right};
     if list.persistence.is_empty() {
-        return "No persistence record matches.\n".to_owned();
+        return "No persistence record matches.\n".to_owned() + &kept_by_cookie(&list.by_cookie);
     }
     let header = ["Virtual service", "Client", "Real server", "Age", "Idle", "Expires", "Confirmed"];
     let mut table = Table::new(&[Left, Left, Left, Right, Right, Right, Left]);
@@ -76,7 +87,20 @@ pub fn persistence(list: &PersistenceList, width: usize, colour: bool) -> String
         ]));
     }
     let cut = "narrow it with --service, --server or --client, or raise --limit";
-    table.render(width, colour) + &total("persistence record", list.shown, list.total, cut)
+    let total = total("persistence record", list.shown, list.total, cut);
+    table.render(width, colour) + &total + &kept_by_cookie(&list.by_cookie)
+}
+
+/// Why there are no records of these services.
+#[must_use]
+pub fn kept_by_cookie(services: &[String]) -> String {
+    let name = |service: &String| {
+        format!(
+            "{} keeps its clients by a cookie: they have it themselves, and lbd records nothing of them.\n",
+            clean_line(service)
+        )
+    };
+    services.iter().map(name).collect()
 }
 
 fn plain<const N: usize>(texts: [&str; N]) -> Vec<Cell> {

@@ -23,7 +23,7 @@ pub use event::event;
 pub use explained::explained;
 pub use health::health;
 pub use human::{age, count, cut_ports};
-pub use listing::{confirmed, connections, persistence, reload, stop, warnings};
+pub use listing::{confirmed, connections, kept_by_cookie, persistence, reload, stop, warnings};
 pub use order::{counted, left, order, order_warnings};
 pub use status::{Earlier, status, status_since};
 pub use style::clean_text;

@@ -64,6 +64,7 @@ fn options_are_found_in_each_place_they_are_looked_for() {
         &["persistence", "--service", "web"],
         &["persistence", "list", "--service", "web", "--client", "10.0.0.0/8"],
         &["persistence", "clear", "--service", "web", "--client", "2001:db8::/32"],
+        &["persistence", "clear", "--client", "rdp:00000000000000ff"],
         &["persistence", "clear", "--all"],
         &["reload", "--confirm"],
         &["reload", "--confirm", "--json"],
@@ -131,6 +132,11 @@ async fn clearing_says_how_many_were_forgotten() {
         (&["persistence", "clear", "--all"], "3 persistence records were forgotten.\n"),
         (&["persistence", "clear", "--client", "172.26.11.1"], "1 persistence record was forgotten.\n"),
         (&["persistence", "clear", "--service", "web"], "No persistence record matches; nothing was forgotten.\n"),
+        (
+            &["persistence", "clear", "--service", "shop"],
+            "No persistence record matches; nothing was forgotten.\nshop keeps its clients by a cookie: they have it \
+             themselves, and lbd records nothing of them.\n",
+        ),
     ];
     for (arguments, sentence) in cases {
         let (exit, out, _) = lbctl(&daemon.socket, arguments).await;

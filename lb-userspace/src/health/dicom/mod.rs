@@ -15,6 +15,7 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
     PresentationContextResultReason, UserVariableItem,
 };
+use lb_core::config::model::ProxyProtocol;
 use lb_core::health::{Detail, Failure};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -24,8 +25,13 @@ use super::failure::from_io;
 use command::MOST_COMMAND_BYTES;
 
 /// Opens an association and asks for an echo.
-pub(super) async fn echo(address: SocketAddr, called: &str, calling: &str) -> Result<TcpStream, Failure> {
-    let mut stream = connect::open(address).await?;
+pub(super) async fn echo(
+    address: SocketAddr,
+    header: Option<ProxyProtocol>,
+    called: &str,
+    calling: &str,
+) -> Result<TcpStream, Failure> {
+    let mut stream = connect::open(address, header).await?;
     match converse(&mut stream, called, calling).await {
         Ok(()) => Ok(stream),
         Err(failure) => {

@@ -27,7 +27,7 @@ where
 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let echo = tokio::spawn(async move { super::echo(address, "STORE1", "LB").await });
+    let echo = tokio::spawn(async move { super::echo(address, None, "STORE1", "LB").await });
     let (stream, _) = soon(listener.accept()).await.expect("the check");
     stream.set_nodelay(true).expect("a TCP option");
     let peer = tokio::spawn(peer(stream));
@@ -138,7 +138,7 @@ async fn storescp(options: &[&str]) -> (Result<(), Failure>, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address: SocketAddr = listener.local_addr().expect("an address");
     let echo = tokio::spawn(async move {
-        let stream = super::echo(address, "STORE1", "LB").await?;
+        let stream = super::echo(address, None, "STORE1", "LB").await?;
         super::release(stream).await;
         Ok(())
     });

@@ -7,6 +7,7 @@
 //! and the connection to its real server is driven there too ([`upstream`]).
 
 mod body;
+mod counted;
 mod exchange;
 mod executor;
 mod pace;
@@ -36,6 +37,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::connection::{Ends, peek};
+use super::registry::Seat;
 use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
@@ -95,7 +97,7 @@ pub(super) async fn serve<S: End + 'static>(
     local: Rc<Local>,
     service: &Arc<Service>,
     stream: S,
-    ends: Ends,
+    (ends, seat): (Ends, Seat),
     alpn: Option<bool>,
 ) {
     let running = service.running();
@@ -114,7 +116,7 @@ pub(super) async fn serve<S: End + 'static>(
         }
         None => false,
     };
-    let watch = Watch::new(speaks_h2);
+    let watch = Watch::new(speaks_h2, seat);
     let facts = policy.client(ends.client, ends.vip, alpn.is_some());
     let connection = Rc::new(Connection {
         local,

@@ -241,6 +241,7 @@ impl Sending {
             }
             let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
             self.exchange.chosen = Some(chosen);
+            connection.watch.seat.reached(&entry.live);
             if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
                 && let Some(answer) = policy.server_redirect(url, head)
             {

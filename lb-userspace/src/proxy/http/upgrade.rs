@@ -2,6 +2,7 @@
 //!
 //! In: a connection over which a real server has answered with status 101. Out: both sides' bytes.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::exchange::Exchange;
 use super::upstream::Upstream;
 use crate::proxy::open::Opened;
 use crate::proxy::real_server::RealServer;
+use crate::proxy::registry::Both;
 use crate::proxy::relay::{self, End, How, Idle};
 use lb_core::proxy::failure::Failure;
 
@@ -55,11 +57,13 @@ async fn carry<C: End, S: End>(
 ) {
     let tunnel = exchange.running.config.proxy.timeouts.tunnel;
     let idle = Idle { client: tunnel, server: tunnel };
+    let connection = Rc::clone(&exchange.connection);
+    let meter = Both(&connection.watch.seat, live);
     let carried = async {
         if !from_server.is_empty() && client.write_all(&from_server).await.is_err() {
             return None;
         }
-        Some(relay::relay(client, server, from_client, idle, &**live).await)
+        Some(relay::relay(client, server, from_client, idle, &meter).await)
     };
     let service = Arc::clone(&exchange.connection.service);
     let ended = tokio::select! {

@@ -16,6 +16,9 @@ use hyper_util::rt::TokioIo;
 use lb_core::config::model::Timeouts;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::counted::Counted;
+use crate::proxy::registry::Seat;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -41,18 +44,19 @@ pub(super) enum Expired {
 }
 
 /// The state of a connection, in cells that its parts share.
-#[derive(Debug)]
 pub(super) struct Watch {
     phase: Cell<Phase>,
     /// The client has not taken what was to be sent, since then.
     blocked: Cell<Option<Instant>>,
     /// HTTP/2: what arrives between two requests need not be a request.
     frames: bool,
+    /// Where the connection is listed.
+    pub(super) seat: Seat,
 }
 
 impl Watch {
-    pub(super) fn new(frames: bool) -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Fresh(Instant::now())), blocked: Cell::new(None), frames })
+    pub(super) fn new(frames: bool, seat: Seat) -> Rc<Self> {
+        Rc::new(Self { phase: Cell::new(Phase::Fresh(Instant::now())), blocked: Cell::new(None), frames, seat })
     }
 
     /// Bytes have arrived.
@@ -77,7 +81,10 @@ impl Watch {
     pub(super) fn end(&self) {
         if let Phase::Busy(requests) = self.phase.get() {
             self.phase.set(match requests {
-                0 | 1 => Phase::Idle(Instant::now()),
+                0 | 1 => {
+                    self.seat.rests();
+                    Phase::Idle(Instant::now())
+                }
                 more => Phase::Busy(more - 1),
             });
         }
@@ -100,18 +107,18 @@ impl Watch {
 
 /// A connection whose doings are watched.
 pub(super) struct Watched<S> {
-    io: TokioIo<S>,
+    io: TokioIo<Counted<S>>,
     watch: Rc<Watch>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, watch: Rc<Watch>) -> Self {
-        Self { io: TokioIo::new(stream), watch }
+        Self { io: TokioIo::new(Counted { stream, watch: Rc::clone(&watch) }), watch }
     }
 
     /// The connection itself, once hyper has let go of it.
     pub(super) fn into_inner(self) -> S {
-        self.io.into_inner()
+        self.io.into_inner().stream
     }
 
     fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {

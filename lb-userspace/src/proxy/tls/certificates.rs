@@ -104,6 +104,12 @@ impl Certificates {
         (certificates, mistakes)
     }
 
+    /// Whether each of these labels has a certificate that could be read.
+    pub(in crate::proxy) fn has_all(&self, labels: &[String]) -> bool {
+        let held = self.shelf.load();
+        labels.iter().all(|label| held.contains_key(label))
+    }
+
     /// Whether a file is not what was read any more. Reads files whose time or size is another.
     #[must_use]
     pub fn changed(&self) -> bool {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::ProxyProtocol;
+
 /// How a real server is checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct HealthCheck {
@@ -22,6 +24,9 @@ pub struct HealthCheck {
     pub fall: u8,
     /// Whether each return soon after the last fall takes more successes.
     pub flap_damping: bool,
+    /// What a connection to the real server begins with, as it knows it from the proxy.
+    #[serde(skip)]
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What a health check asks.

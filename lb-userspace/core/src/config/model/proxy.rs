@@ -119,7 +119,7 @@ pub struct AccessLog {
 
 /// A header before the first byte of a connection that says who the client is
 /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     /// Text.

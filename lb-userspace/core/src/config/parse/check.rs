@@ -76,6 +76,7 @@ pub(super) fn health_check(
         fall: pick(sections, |section| section.fall.as_ref()).map_or(defaults.fall, |at| at.value.0),
         flap_damping: pick(sections, |section| section.flap_damping.as_ref())
             .map_or(defaults.flap_damping, |at| at.value.0),
+        proxy_protocol: None,
     })
 }
 

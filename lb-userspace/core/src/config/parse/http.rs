@@ -5,8 +5,10 @@ use super::rule::rules;
 use super::service::not_in_mode;
 use crate::config::code::Code;
 use crate::config::decode::{At, Context};
-use crate::config::model::{Forwarded, Http, Mode};
+use crate::config::model::{Forwarded, Http, Mode, VirtualService};
+use crate::config::places::Place;
 use crate::config::raw;
+use crate::proxy::http::{Pages, Policy};
 
 /// `None` in other modes.
 pub(super) fn http(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>) -> Option<Http> {
@@ -41,6 +43,17 @@ pub(super) fn http(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>)
     http.response_headers = edits(raw.response_headers.as_ref(), Side::Answer, cx);
     http.rules = rules(raw, cx);
     Some(http)
+}
+
+/// What the proxy would not understand is a mistake of the file, whoever overlooked it above.
+pub(super) fn compiles(raw: &raw::Service, service: &VirtualService, cx: &mut Context<'_>) {
+    if service.http.is_none() {
+        return;
+    }
+    let Err(sentence) = Policy::new(service, Pages::default()) else { return };
+    let rules = raw.rules.as_ref().map(|at| at.place).filter(|_| sentence.starts_with("rule "));
+    let place = rules.or(raw.http.as_ref().map(|at| at.place)).or(raw.name.as_ref().map(|at| at.place));
+    cx.report_key(Code::BadText, place.unwrap_or(Place::ROOT), sentence);
 }
 
 fn forwarded(section: &raw::ForwardedSection, cx: &mut Context<'_>) -> Forwarded {

@@ -34,7 +34,7 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
     let first_port = typed.first()?.first;
     let mut ports = typed.clone();
     ports.sort();
-    Some(VirtualService {
+    let service = VirtualService {
         name: raw.name.as_ref()?.value.text.clone(),
         address: vip?,
         interface: raw.interface.as_ref().map(|device| device.value.text.clone()),
@@ -54,7 +54,9 @@ pub(super) fn service(raw: &raw::Service, defaults: &Defaults, cx: &mut Context<
         tls,
         fallback,
         real_servers: real_servers?,
-    })
+    };
+    http::compiles(raw, &service, cx);
+    Some(service)
 }
 
 pub(super) fn sections<'r>(service: &'r raw::Service, server: Option<&'r raw::Server>) -> Vec<&'r CheckSection> {

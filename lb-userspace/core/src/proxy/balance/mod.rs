@@ -120,6 +120,8 @@ struct Question<'a> {
     tried: &'a [usize],
     suspects: bool,
     now: Instant,
+    /// Nobody is chosen: nothing is noted, and no suspect is given a try.
+    idle: bool,
 }
 
 impl<S: Candidate> Balancer<S> {
@@ -155,21 +157,33 @@ impl<S: Candidate> Balancer<S> {
     /// of persistence. A service with persistence gives the latter for both, so that all its ports agree. `tried`:
     /// places of members that have failed this client.
     pub fn choose(&self, flow: u64, client: u64, tried: &[usize], now: Instant) -> Pick<'_, S> {
-        let start = match self.scheduler {
-            Scheduler::WeightedLeastConnection | Scheduler::WeightedRoundRobin => {
-                self.turn.0.fetch_add(1, Relaxed) as u64
-            }
+        let turn = || self.turn.0.fetch_add(1, Relaxed);
+        self.ask(self.start(flow, client, turn), Question { tried, suspects: false, now, idle: false })
+    }
+
+    /// Whom [`Self::choose`] would give this client now. Nobody's turn is taken, and nothing changes.
+    pub fn peek(&self, flow: u64, client: u64, now: Instant) -> Pick<'_, S> {
+        let turn = || self.turn.0.load(Relaxed);
+        self.ask(self.start(flow, client, turn), Question { tried: &[], suspects: false, now, idle: true })
+    }
+
+    /// Where the scheduler begins to look.
+    fn start(&self, flow: u64, client: u64, turn: impl FnOnce() -> usize) -> u64 {
+        match self.scheduler {
+            Scheduler::WeightedLeastConnection | Scheduler::WeightedRoundRobin => turn() as u64,
             Scheduler::SourceHash => client,
             Scheduler::Maglev => flow,
-        };
+        }
+    }
+
+    fn ask(&self, start: u64, question: Question<'_>) -> Pick<'_, S> {
         let tiers = [&self.regular, &self.backup];
-        let trusted =
-            || tiers.iter().find_map(|tier| self.unsuspected(tier, start, Question { tried, suspects: false, now }));
-        let any = || tiers.iter().find_map(|tier| self.pick(tier, start, Question { tried, suspects: true, now }));
+        let trusted = || tiers.iter().find_map(|tier| self.unsuspected(tier, start, question));
+        let any = || tiers.iter().find_map(|tier| self.pick(tier, start, Question { suspects: true, ..question }));
         if let Some(at) = trusted().or_else(any) {
             return Pick::Server { at, server: &self.members[at].server };
         }
-        let untried = |tier: &Tier| tier.each().any(|at| !tried.contains(&at));
+        let untried = |tier: &Tier| tier.each().any(|at| !question.tried.contains(&at));
         if untried(&self.regular) || untried(&self.backup) { Pick::Full } else { Pick::Nobody }
     }
 
@@ -177,16 +191,30 @@ impl<S: Candidate> Balancer<S> {
     /// weight. A full one may not; a client that already has a connection to it goes on without asking. A suspect may
     /// not while another can, a backup may not while a regular one can: its clients would never come home.
     pub fn admit(&self, at: usize, now: Instant) -> Option<&S> {
+        self.admitted(at, now, false)
+    }
+
+    /// Whether [`Self::admit`] would let a client go there now. Nothing changes.
+    pub fn would_admit(&self, at: usize, now: Instant) -> bool {
+        self.admitted(at, now, true).is_some()
+    }
+
+    /// Whether the member at `at` has as many connections as it may, as of the last time somebody was chosen or now.
+    pub fn is_full(&self, at: usize) -> bool {
+        at < self.members.len() && !self.has_room(at, true)
+    }
+
+    fn admitted(&self, at: usize, now: Instant, idle: bool) -> Option<&S> {
         let member = self.members.get(at)?;
-        if !member.serves || !self.has_room(at) {
+        if !member.serves || !self.has_room(at, idle) {
             return None;
         }
-        let others = Question { tried: &[at], suspects: false, now };
+        let others = Question { tried: &[at], suspects: false, now, idle };
         let another = |tier: &Tier| tier.each().any(|other| self.can(other, others));
         if member.role == Role::Backup && another(&self.regular) {
             return None;
         }
-        let suspect = member.server.is_suspect(now) || !member.server.claim(now);
+        let suspect = member.server.is_suspect(now) || !(idle || member.server.claim(now));
         (!suspect || !(another(&self.regular) || another(&self.backup))).then_some(&member.server)
     }
 
@@ -199,7 +227,7 @@ impl<S: Candidate> Balancer<S> {
     fn unsuspected(&self, tier: &Tier, start: u64, question: Question<'_>) -> Option<usize> {
         for _ in tier.each() {
             let at = self.pick(tier, start, question)?;
-            if self.members[at].server.claim(question.now) {
+            if question.idle || self.members[at].server.claim(question.now) {
                 return Some(at);
             }
         }
@@ -250,12 +278,12 @@ impl<S: Candidate> Balancer<S> {
     fn can(&self, at: usize, question: Question<'_>) -> bool {
         !question.tried.contains(&at)
             && (question.suspects || !self.members[at].server.is_suspect(question.now))
-            && self.has_room(at)
+            && self.has_room(at, question.idle)
     }
 
     /// Full from the maximum on, until it has fallen below the low mark. Threads that look at the same moment may
     /// disagree by one connection.
-    fn has_room(&self, at: usize) -> bool {
+    fn has_room(&self, at: usize, idle: bool) -> bool {
         let member = &self.members[at];
         if member.max_connections == 0 {
             return true;
@@ -263,7 +291,7 @@ impl<S: Candidate> Balancer<S> {
         let was = self.full[at].load(Relaxed);
         let mark = if was && member.min_connections != 0 { member.min_connections } else { member.max_connections };
         let full = member.server.connections() >= mark;
-        if full != was {
+        if full != was && !idle {
             self.full[at].store(full, Relaxed);
         }
         !full

@@ -1,6 +1,7 @@
 //! Who is chosen, who is not, and in which order.
 
 mod pair;
+mod peek;
 mod random;
 mod threads;
 

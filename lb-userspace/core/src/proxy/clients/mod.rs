@@ -73,6 +73,14 @@ impl<T: Copy + Eq + Hash> Clients<T> {
         self.shard(client).get_mut(&client).filter(|entry| !entry.is_over(timeout, now)).map(|entry| entry.server)
     }
 
+    /// As [`peek`](Self::peek), with how long the record was not used.
+    pub fn glance(&self, client: Key, now: Instant) -> Option<(T, Duration)> {
+        let timeout = self.timeout();
+        let mut shard = self.shard(client);
+        let entry = shard.get_mut(&client).filter(|entry| !entry.is_over(timeout, now))?;
+        Some((entry.server, now.saturating_duration_since(entry.used)))
+    }
+
     /// The client keeps this one from now on.
     pub fn remember(&self, client: Key, server: T, now: Instant) {
         let timeout = self.timeout();

@@ -93,6 +93,14 @@ pub fn write(version: ProxyProtocol, source: SocketAddr, destination: SocketAddr
     }
 }
 
+/// Appends the header that says a connection is from the proxy itself, as one that checks health is.
+pub fn write_own(version: ProxyProtocol, out: &mut Vec<u8>) {
+    match version {
+        ProxyProtocol::V1 => v1::write_own(out),
+        ProxyProtocol::V2 => v2::write_own(out),
+    }
+}
+
 /// Two addresses of one family: no header can mix them.
 #[derive(Clone, Copy, Debug)]
 struct Pair {

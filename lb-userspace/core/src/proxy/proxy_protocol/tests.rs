@@ -289,3 +289,15 @@ fn begun() -> impl Strategy<Value = Vec<u8>> {
     ];
     (signature, tail).prop_map(|(signature, tail)| [signature, &tail].concat())
 }
+
+#[test]
+fn a_connection_of_the_proxy_itself_names_nobody() {
+    let cases =
+        [(ProxyProtocol::V1, &b"PROXY UNKNOWN\r\n"[..]), (ProxyProtocol::V2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")];
+    for (version, expected) in cases {
+        let mut bytes = Vec::new();
+        write_own(version, &mut bytes);
+        assert_eq!(bytes, expected);
+        assert_eq!(parse(&bytes), Ok(Parsed::Done { value: Header::default(), length: expected.len() }));
+    }
+}

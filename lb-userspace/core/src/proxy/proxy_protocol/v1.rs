@@ -60,6 +60,11 @@ pub(super) fn write(Pair { source, destination }: Pair, out: &mut Vec<u8>) {
     let _ = write!(out, "PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port());
 }
 
+/// Version 1 has no word for it: the receiver is told that nothing is known, and goes by the connection.
+pub(super) fn write_own(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"PROXY UNKNOWN\r\n");
+}
+
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
 /// Section 2.1: the longest line, with its end.

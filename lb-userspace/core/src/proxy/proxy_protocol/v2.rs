@@ -137,6 +137,12 @@ pub(super) fn write(Pair { source, destination }: Pair, out: &mut Vec<u8>) {
     }
 }
 
+/// LOCAL, of no family, with nothing after it.
+pub(super) fn write_own(out: &mut Vec<u8>) {
+    out.extend_from_slice(SIGNATURE);
+    out.extend_from_slice(&[LOCAL, 0, 0, 0]);
+}
+
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The signature, version and command, family and protocol, length.
@@ -144,6 +150,8 @@ const FIXED: usize = 16;
 
 /// Version 2, command PROXY.
 const PROXY: u8 = 0x21;
+/// The same with command LOCAL.
+const LOCAL: u8 = 0x20;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 

@@ -184,7 +184,7 @@ fn columns_are_aligned_by_display_width() {
 fn flow(number: u16) -> Connection {
     Connection {
         virtual_service: "Harmonic_Traffic".into(),
-        real_server: format!("HT{}", number % 2 + 1),
+        real_server: Some(format!("HT{}", number % 2 + 1)),
         protocol: if number == 3 { Transport::Udp } else { Transport::Tcp },
         client: ([192, 168, 94, 20], 50_000 + number).into(),
         vip: ([192, 168, 94, 110], 554).into(),
@@ -194,6 +194,8 @@ fn flow(number: u16) -> Connection {
         age_seconds: 4_000 * u64::from(number),
         idle_seconds: u64::from(number),
         expires_seconds: 7_200 - u64::from(number),
+        bytes: None,
+        reply_bytes: None,
     }
 }
 
@@ -219,6 +221,19 @@ fn translated_flows_show_what_their_real_server_sees() {
 }
 
 #[test]
+fn proxied_connections_show_their_bytes_and_may_have_no_real_server() {
+    let proxied = Connection {
+        destination: Some(([192, 168, 110, 70], 8080).into()),
+        bytes: Some(512),
+        reply_bytes: Some(1_048_576),
+        ..flow(1)
+    };
+    let resting = Connection { real_server: None, destination: None, state: FlowState::Pending, ..proxied.clone() };
+    let list = Connections { connections: vec![flow(0), proxied, resting], total: 3, shown: 3 };
+    expect("connections_proxied.txt", &render::connections(&list, 200, false));
+}
+
+#[test]
 fn persistence_records_are_a_table_with_a_total() {
     let record = |client: &str, confirmed| PersistenceRecord {
         virtual_service: "DS_DICOM".into(),
@@ -229,10 +244,14 @@ fn persistence_records_are_a_table_with_a_total() {
         expires_seconds: 240,
         confirmed,
     };
-    let records = [record("172.26.11.0/24", true), record("2001:db8::7", false)];
+    let records = [record("172.26.11.0/24", true), record("2001:db8::7", false), record("rdp:00c0ffee00c0ffee", true)];
     let all = PersistenceQuery::default().select(records.into_iter());
     expect("persistence.txt", &render::persistence(&all, 160, false));
     assert_eq!(render::persistence(&PersistenceList::default(), 160, false), "No persistence record matches.\n");
+    let shop = PersistenceList { by_cookie: vec!["shop".to_owned()], ..PersistenceList::default() };
+    let sentence = "No persistence record matches.\nshop keeps its clients by a cookie: they have it themselves, and lbd \
+                    records nothing of them.\n";
+    assert_eq!(render::persistence(&shop, 160, false), sentence);
 }
 
 #[test]

@@ -162,6 +162,7 @@ fn target(number: u32, hanging: u32) -> Target {
         rise: 1,
         fall: 1,
         flap_damping: false,
+        proxy_protocol: None,
     };
     Target { id: TargetId(number), address, check, subject: None, memory: None }
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::diagnostic::Severity;
 use super::super::model::*;
 use super::*;
+use crate::proxy::http::{Pages, Policy};
 
 mod http;
 mod proxy;
@@ -202,6 +203,14 @@ proptest! {
                 let errors: String = errors.iter().map(render).collect();
                 prop_assert!(false, "{}\n{}", text, errors);
             }
+        }
+    }
+
+    #[test]
+    fn every_service_of_http_compiles(config in config()) {
+        for service in config.virtual_services.iter().filter(|service| service.http.is_some()) {
+            let compiled = Policy::new(service, Pages::default());
+            prop_assert!(compiled.is_ok(), "{:?}", compiled.err());
         }
     }
 

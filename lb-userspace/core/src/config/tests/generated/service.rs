@@ -40,7 +40,16 @@ fn health_check() -> BoxedStrategy<HealthCheck> {
         .prop_map(|(probe, port, interval, share, rise, fall, flap_damping)| {
             let port = (!matches!(probe, Probe::Ping | Probe::None)).then_some(port);
             let timeout = Duration::from_millis((interval * share / 100).max(10));
-            HealthCheck { probe, port, interval: Duration::from_millis(interval), timeout, rise, fall, flap_damping }
+            HealthCheck {
+                probe,
+                port,
+                interval: Duration::from_millis(interval),
+                timeout,
+                rise,
+                fall,
+                flap_damping,
+                proxy_protocol: None,
+            }
         })
         .boxed()
 }

@@ -41,6 +41,7 @@ fn service(http: Http) -> VirtualService {
             rise: 2,
             fall: 2,
             flap_damping: false,
+            proxy_protocol: None,
         },
         slow_start: Duration::ZERO,
         on_removal: OnRemoval::Drain,

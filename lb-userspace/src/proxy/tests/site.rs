@@ -1,0 +1,169 @@
+//! Services on loopback with real servers that say back what they hear, each with its number in front.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use lb_core::config::model::{Config, PortRange};
+use lb_core::config::{Source, load};
+use lb_core::tables::{Health, ServerInput, ServerKey};
+
+use crate::proxy::Proxy;
+use crate::tls::testing::Folder;
+
+/// The longest that a test waits for what is to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) struct Site {
+    /// What control said last.
+    states: BTreeMap<ServerKey, ServerInput>,
+    pub(super) proxy: Proxy,
+    pub(super) config: Config,
+    folder: Folder,
+}
+
+impl Site {
+    /// `services`: as in a configuration; addresses and ports are replaced by some that are free on loopback. All real
+    /// servers are up, and are numbered from 0 on.
+    pub(super) fn new(services: &str) -> Self {
+        let text = format!("version: 1\nnode: {{interfaces: [{{device: lo}}]}}\nvirtual_services:\n{services}");
+        let source = Source { path: "lb.yaml".to_owned(), text };
+        let mut config = load(&[source], &|_| None).expect("a configuration").config;
+        let mut number = 0;
+        for service in &mut config.virtual_services {
+            let port = free_port();
+            service.address = Ipv4Addr::LOCALHOST.into();
+            service.ports = vec![PortRange { first: port, last: port }];
+            for real in &mut service.real_servers {
+                let server = real_server(number);
+                number += 1;
+                (real.address, real.port) = (server.ip(), Some(server.port()));
+            }
+        }
+        let folder = Folder::new();
+        let proxy = Proxy::start(2, folder.path()).expect("a proxy");
+        let mut site = Self { proxy, config, states: BTreeMap::new(), folder };
+        site.say(|_| ServerInput { health: Health::Up, ..ServerInput::default() });
+        site.commit();
+        site
+    }
+
+    /// Puts the configuration in force.
+    pub(super) fn commit(&mut self) {
+        let (prepared, problems) = self.proxy.prepare(&self.config, self.folder.path());
+        assert_eq!(problems, Vec::<String>::new());
+        self.proxy.commit(prepared, &self.states, PATIENCE, Instant::now()).expect("a configuration in force");
+    }
+
+    /// What control says of the real servers, by their names.
+    pub(super) fn say(&mut self, state: impl Fn(&str) -> ServerInput) {
+        let services = self.config.virtual_services.iter();
+        let states = services.flat_map(|service| {
+            let key = |name: &str| ServerKey { service: service.name.clone(), server: name.to_owned() };
+            service.real_servers.iter().map(|real| (key(&real.name), state(&real.name))).collect::<Vec<_>>()
+        });
+        self.states = states.collect();
+        self.proxy.tell(self.states.clone());
+    }
+
+    /// Where a service is.
+    pub(super) fn vip(&self, service: &str) -> SocketAddr {
+        let service = self.config.virtual_services.iter().find(|of| of.name == service).expect("that service");
+        SocketAddr::new(service.address, service.ports[0].first)
+    }
+
+    pub(super) fn connect(&self, service: &str) -> Client {
+        let stream = TcpStream::connect(self.vip(service)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client(BufReader::new(stream))
+    }
+}
+
+/// A client's connection.
+pub(super) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Says a line and gives what the real server makes of it.
+    pub(super) fn ask(&mut self, line: &str) -> String {
+        self.say(line.as_bytes());
+        self.say(b"\n");
+        self.line()
+    }
+
+    pub(super) fn say(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).expect("it is heard");
+    }
+
+    pub(super) fn line(&mut self) -> String {
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// Closes, and waits until the other side has.
+    pub(super) fn close(mut self) {
+        let _ = self.0.get_mut().shutdown(Shutdown::Write);
+        let _ = self.0.read_to_end(&mut Vec::new());
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.get_ref().local_addr().expect("an address")
+    }
+}
+
+/// Waits until something has come about.
+pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A real server; it lives as long as this process.
+fn real_server(number: u32) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || echo(stream, number));
+        }
+    });
+    address
+}
+
+/// An HTTP request gets an answer of HTTP; any other line is said back.
+fn echo(stream: TcpStream, number: u32) {
+    let mut reader = BufReader::new(stream);
+    let (mut bytes, mut is_http, mut body) = (Vec::new(), false, 0);
+    while reader.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
+        let line = String::from_utf8_lossy(&bytes);
+        is_http |= line.ends_with("HTTP/1.1\r\n");
+        if let Some(length) = line.strip_prefix("content-length: ") {
+            body = length.trim().parse().expect("a length");
+        }
+        let answer = match (is_http, &*line) {
+            (true, "\r\n") => {
+                if reader.read_exact(&mut vec![0; std::mem::take(&mut body)]).is_err() {
+                    return;
+                }
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()
+            }
+            (true, _) => String::new(),
+            (false, line) => format!("{number}: {line}"),
+        };
+        if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+        bytes.clear();
+    }
+}
