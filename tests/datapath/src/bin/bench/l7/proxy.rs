@@ -221,7 +221,7 @@ fn lb(bed: &Bed) -> String {
     )
 }
 
-/// Bulk is always spliced, and connections to servers are shared by all clients (`http-reuse always`). The fields added
+/// Bulk is always spliced, through larger pipes than the system's, and connections to servers are shared by all clients (`http-reuse always`). The fields added
 /// are those that lb adds.
 fn haproxy(bed: &Bed) -> String {
     let own = Kind::Haproxy.address();
@@ -230,7 +230,8 @@ fn haproxy(bed: &Bed) -> String {
     format!(
         "global\n  \
            nbthread 1\n  \
-           maxconn 7500\n\
+           maxconn 7500\n  \
+           tune.pipesize 524288\n\
          defaults\n  \
            timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n  timeout http-keep-alive 10m\n  \
            option splice-request\n  option splice-response\n\
