@@ -4,9 +4,9 @@
 //! connections to real servers, counts, lines of access logs. Absent: decisions, which are
 //! [`lb_core::proxy`]'s.
 //!
-//! A connection's way: [`worker`] accepts, [`connection`] reads its PROXY header and does its TLS handshake,
-//! [`tcp`] or [`http`] serves it: [`choose`] finds a real server, [`open`] connects to it, [`relay`] carries bytes.
-//! What is in force stands in [`service`], what outlives a reload in [`real_server`].
+//! A connection's way: `worker` accepts, `connection` reads its PROXY header and does its TLS handshake,
+//! `tcp` or `http` serves it: `choose` finds a real server, `open` connects to it, [`relay`] carries bytes.
+//! What is in force stands in `service`, what outlives a reload in `real_server`.
 
 mod access_log;
 mod choose;
