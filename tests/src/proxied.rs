@@ -17,6 +17,8 @@ use crate::lab::wait_until;
 
 /// interval × fall + timeout of [`quickly_checked`], and a second for two busy CPUs.
 pub const NOTICED: Duration = Duration::from_millis(2 * 500 + 500 + 1000);
+/// As long as a real server is suspect, and a moment.
+const RESTED: Duration = Duration::from_secs(15);
 /// Connections at a time during a reload.
 const CLIENTS_OF_A_LOAD: usize = 4;
 /// Connections between two reloads, at least.
@@ -215,8 +217,11 @@ impl Proxied<'_> {
         }
         revive()?;
         self.balancer.wait_state(self.name, first, "up", NOTICED)?;
-        self.forget()?;
-        self.open_all(clients).map(|_| ())
+        // Who met it between its death and the end of it in the proxy's eyes has made it suspect for a while.
+        wait_until(&format!("{first} takes clients again"), RESTED, || {
+            self.forget()?;
+            self.open_all(clients).map(|_| ())
+        })
     }
 
     /// The configuration changes from one of these to the next while clients come and go: none of them fails, and

@@ -89,7 +89,11 @@ async fn wait(
         tokio::pin!(room);
         // Enabled before the servers are looked at: a place that becomes free in between wakes this.
         room.as_mut().enable();
-        match at_once(service, running, pool, asker, tried) {
+        // A reload may have come meanwhile, and what it replaced is told nothing any more.
+        let now = service.running();
+        let replaced = !std::ptr::eq(&raw const *now, running);
+        let pool = now.pools.iter().find(|other| other.name == pool.name).ok_or(Failure::NoServer)?;
+        match at_once(service, &now, pool, asker, if replaced { &[] } else { tried }) {
             Attempt::Chosen(mut chosen) => {
                 chosen.waited = begun.elapsed();
                 return Ok(chosen);
