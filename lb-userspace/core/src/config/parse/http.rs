@@ -47,7 +47,8 @@ pub(super) fn http(raw: &raw::Service, mode: Option<Mode>, cx: &mut Context<'_>)
 
 /// What the proxy would not understand is a mistake of the file, whoever overlooked it above.
 pub(super) fn compiles(raw: &raw::Service, service: &VirtualService, cx: &mut Context<'_>) {
-    if service.http.is_none() {
+    // A mistake that was found is told once, where it is.
+    if service.http.is_none() || cx.problems.any_error() {
         return;
     }
     let Err(sentence) = Policy::new(service, Pages::default()) else { return };
