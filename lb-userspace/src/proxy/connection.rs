@@ -13,6 +13,7 @@ use lb_core::config::model::Mode;
 use lb_core::proxy::Parsed;
 use lb_core::proxy::proxy_protocol;
 use nix::sys::socket::{MsgFlags, recv};
+use rustls::ServerConfig;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -64,7 +65,7 @@ pub(super) async fn connection(
         }
     }
     if expects_header {
-        match proxy_header(&stream, timeout).await {
+        match Box::pin(proxy_header(&stream, timeout)).await {
             Ok(header) => {
                 ends.client = header.source.unwrap_or(ends.client);
                 ends.vip = header.destination.unwrap_or(ends.vip);
@@ -74,23 +75,35 @@ pub(super) async fn connection(
     }
     if !target.tls {
         return match mode {
-            Mode::L7Http => http::serve(local, service, stream, ends, None).await,
-            _ => tcp::serve(service, stream, ends).await,
+            Mode::L7Http => Box::pin(http::serve(local, service, stream, ends, None)).await,
+            _ => Box::pin(tcp::serve(service, stream, ends)).await,
         };
     }
     let Some(config) = tls else { return };
+    Box::pin(encrypted(local, service, stream, ends, mode, (config, timeout))).await;
+}
+
+/// The same for a connection that begins with a TLS handshake. Boxed by its caller: others have no room for it.
+async fn encrypted(
+    local: Rc<Local>,
+    service: &Arc<Service>,
+    stream: TcpStream,
+    ends: Ends,
+    mode: Mode,
+    (config, timeout): (Arc<ServerConfig>, Duration),
+) {
     let handshake = Box::pin(tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(stream)));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse(service, peer, Failure::TlsHandshake, &error),
-        Err(_) => return refuse(service, peer, Failure::RequestTimeout, &io::ErrorKind::TimedOut.into()),
+        Ok(Err(error)) => return refuse(service, ends.client, Failure::TlsHandshake, &error),
+        Err(_) => return refuse(service, ends.client, Failure::RequestTimeout, &io::ErrorKind::TimedOut.into()),
     };
     match mode {
         Mode::L7Http => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http::serve(local, service, stream, ends, Some(h2)).await;
+            Box::pin(http::serve(local, service, stream, ends, Some(h2))).await;
         }
-        _ => tcp::serve_tls(service, stream, ends).await,
+        _ => Box::pin(tcp::serve_tls(service, stream, ends)).await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! ([`super::relay`]).
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,17 +37,13 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends)
     let running = service.running();
     let begun = Instant::now();
     let rdp = match &running.config.persistence {
-        Some(persistence) if persistence.by == PersistenceBy::RdpCookie => rdp_request(&client, &running).await,
+        Some(persistence) if persistence.by == PersistenceBy::RdpCookie => {
+            Box::pin(rdp_request(&client, &running)).await
+        }
         _ => None,
     };
-    let Some((chosen, server)) = reach(service, &running, ends, rdp.as_ref(), begun).await else { return };
-    let idle = idle(&running);
-    let carried = async {
-        match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &*chosen.entry.live).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
-        }
-    };
+    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, rdp.as_ref(), begun)).await else { return };
+    let carried = carry(client, server.stream, idle(&running), &chosen);
     let ended = until_cut(service, &chosen, server.cut_number, carried).await;
     finish(service, &running, ends, &chosen, (begun, server.took), ended, rdp);
 }
@@ -55,17 +52,22 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends)
 pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends) {
     let running = service.running();
     let begun = Instant::now();
-    let Some((chosen, server)) = reach(service, &running, ends, None, begun).await else { return };
-    let idle = idle(&running);
-    let carried = async {
-        match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &*chosen.entry.live).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &*chosen.entry.live).await,
-        }
-    };
-    let ended = until_cut(service, &chosen, server.cut_number, Box::pin(carried)).await;
+    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, None, begun)).await else { return };
+    let carried = carry(client, server.stream, idle(&running), &chosen);
+    let ended = until_cut(service, &chosen, server.cut_number, carried).await;
     finish(service, &running, ends, &chosen, (begun, server.took), ended, None);
 }
+
+/// Boxed, so that a connection is as large as what it carries, and not as the largest it could.
+fn carry<'a, C: relay::End + 'a>(client: C, server: Opened, idle: Idle, chosen: &'a Chosen) -> Carried<'a> {
+    let meter = &*chosen.entry.live;
+    match server {
+        Opened::Plain(server) => Box::pin(relay::relay(client, server, Bytes::new(), idle, meter)),
+        Opened::Encrypted(server) => Box::pin(relay::relay(client, *server, Bytes::new(), idle, meter)),
+    }
+}
+
+type Carried<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
 
 fn idle(running: &Running) -> Idle {
     let timeouts = &running.config.proxy.timeouts;
@@ -128,9 +130,8 @@ async fn until_cut(
     service: &Service,
     chosen: &Chosen,
     cut_number: u64,
-    carried: impl Future<Output = Ended>,
+    mut carried: Carried<'_>,
 ) -> Result<Ended, Failure> {
-    tokio::pin!(carried);
     tokio::select! {
         biased;
         ended = &mut carried => Ok(ended),
