@@ -55,7 +55,6 @@ pub(super) async fn connection(
     let mode = running.config.mode;
     let tls = if target.tls { running.tls.clone() } else { None };
     drop(running);
-    let _ = stream.set_nodelay(true);
     let mut ends = Ends { client: peer, vip: listening, tls: target.tls };
     if target.range {
         match stream.local_addr() {

@@ -65,7 +65,7 @@ pub enum How {
     ServerFailed(io::Error),
 }
 
-/// Relays between `client` and `server`, and closes both.
+/// Relays between `client` and `server`, which send at once (TCP_NODELAY), and closes both.
 ///
 /// `begun` was read from the client already; the real server gets it first. Where both ends are plain TCP, bulk goes
 /// from socket to socket within the kernel. Dropping the future closes both connections where they are; `meter` has
@@ -77,10 +77,6 @@ pub fn relay<C: End, S: End>(
     idle: Idle,
     meter: &impl Meter,
 ) -> impl Future<Output = Ended> {
-    for socket in [client.socket(), server.socket()] {
-        // It fails only on a socket that is broken, and that shows when it is read.
-        let _ = socket.set_nodelay(true);
-    }
     let (to_server, to_client) = (Flow::new(begun), Flow::new(Bytes::new()));
     let mut relay = Relay { client, server, to_server, to_client, timers: Timers::new(idle, Instant::now()), meter };
     // Made before the future, which would otherwise hold both ends twice.
