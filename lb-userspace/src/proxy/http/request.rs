@@ -53,11 +53,11 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => own(exchange, Some(answer)),
         Ok(forward) => {
-            let letter = Letter::new(head, incoming, expects);
+            let mut letter = Letter::new(head, incoming, expects);
             let mut exchange = exchange;
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
-            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
+            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, &mut letter).await
         }
     };
     if is_head && let Outgoing::Fixed { data, .. } = response.body_mut() {
@@ -158,14 +158,14 @@ impl Letter {
     }
 
     /// The request; a copy stays where it may be needed. `None`: it was sent, and there is none.
-    fn take(&mut self, copy: bool) -> Option<Request<RequestBody>> {
+    fn take(&mut self, copy: bool) -> Option<(Parts, RequestBody)> {
         let head = if copy { self.head.clone() } else { self.head.take() }?;
         let body = match self.body.take() {
             Some(body) => body,
             None if self.is_empty => RequestBody::empty(Rc::clone(&self.progress)),
             None => return None,
         };
-        Some(Request::from_parts(head, body))
+        Some((head, body))
     }
 
     /// It came back unsent.
@@ -192,12 +192,12 @@ enum Attempted {
 }
 
 impl Sending {
-    async fn run(mut self, policy: &Policy, mut letter: Letter) -> Response<Outgoing> {
+    async fn run(mut self, policy: &Policy, letter: &mut Letter) -> Response<Outgoing> {
         let connection = Rc::clone(&self.exchange.connection);
         let running = Arc::clone(&self.running);
         let service = &connection.service;
         let limit = running.config.http.as_ref().map_or(0, |http| usize::from(http.retries));
-        service.budget.request(Instant::now());
+        service.budget.request(self.exchange.begun);
         let pool = running.pool(self.forward.pool.as_deref());
         let passive = running.config.proxy.passive_health.is_some();
         let mut tried: Vec<usize> = Vec::new();
@@ -215,7 +215,7 @@ impl Sending {
                 return own(self.exchange, Some(answer));
             }
             let again = tried.len() < limit && letter.is_repeatable();
-            let failure = match self.attempt(policy, &entry, &mut letter, again).await {
+            let failure = match self.attempt(policy, &entry, letter, again).await {
                 Attempted::Answered(response, way, pace) => {
                     if passive {
                         tell(&entry, entry.live.answered(response.status().as_u16(), Instant::now()));
@@ -243,38 +243,39 @@ impl Sending {
         let timeouts = &running.config.proxy.timeouts;
         let fresh = !letter.is_repeatable();
         for _ in 0..STALE {
-            let connecting = Instant::now();
             let idle = &connection.local.idle;
-            let connected = idle.connect(entry, &running, connection.ends, fresh, self.forward.upgrade).await;
-            self.exchange.connecting += connecting.elapsed();
-            let mut way = match connected {
-                Ok(way) => way,
-                Err(failure) => return Attempted::Unsent(failure),
-            };
-            let Some(request) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
-            let (mut head, body) = request.into_parts();
-            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
-            let (timer, cut_number) = match &mut way {
-                Way::Alone(upstream) => {
-                    to_http1(&mut head);
-                    (std::mem::take(&mut upstream.timer), upstream.cut_number)
-                }
-                Way::Shared { cut_number, .. } => {
-                    if to_http2(&mut head, entry.tls.is_some()).is_err() {
-                        return Attempted::Lost(Failure::BadRequest);
+            let ready = idle.ready(entry, &running, connection.ends, fresh, self.forward.upgrade);
+            let (mut way, alarm) = match ready {
+                Some(ready) => ready,
+                None => {
+                    let connecting = Instant::now();
+                    let connected = idle.connect(entry, &running, connection.ends, self.forward.upgrade);
+                    let connected = Box::pin(connected).await;
+                    self.exchange.connecting += connecting.elapsed();
+                    match connected {
+                        Ok(connected) => connected,
+                        Err(failure) => return Attempted::Unsent(failure),
                     }
-                    (super::timer::Timer::default(), *cut_number)
                 }
             };
+            let Some((mut head, body)) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
+            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
+            match way {
+                Way::Alone(_) => to_http1(&mut head),
+                Way::Shared { .. } if to_http2(&mut head, entry.tls.is_some()).is_err() => {
+                    return Attempted::Lost(Failure::BadRequest);
+                }
+                Way::Shared { .. } => {}
+            }
             let request = expecting(Request::from_parts(head, body), letter.gate.as_ref());
             let limits = (timeouts.client, timeouts.server);
-            let mut pace = Pace::new(Rc::clone(&letter.progress), limits, timer, &entry.live, cut_number);
+            let mut pace = Pace::new(Rc::clone(&letter.progress), limits, alarm);
             let (sent, is_reused) = match &mut way {
                 Way::Alone(upstream) => {
                     let is_reused = upstream.is_reused;
                     (wait(upstream.send(request), &mut pace).await, is_reused)
                 }
-                Way::Shared { sender, .. } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
+                Way::Shared { sender } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
             };
             match sent {
                 Ok(response) => return Attempted::Answered(response, way, pace),
@@ -313,7 +314,7 @@ impl Sending {
         if head.status == StatusCode::SWITCHING_PROTOCOLS
             && let Way::Alone(upstream) = way
         {
-            connection.upgraded(Tunnel::new(exchange, *upstream));
+            connection.upgraded(Tunnel::new(exchange, *upstream, pace.cut_number()));
             return Response::from_parts(head, Outgoing::Tunnel);
         }
         Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))
