@@ -48,7 +48,8 @@ async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Respo
     let is_head = head.method == hyper::Method::HEAD;
     // Whether the body is wanted is for the real server to say, not for this proxy.
     let expects = head.headers.get(EXPECT).cloned();
-    let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    let whole = incoming.is_end_stream();
+    let exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head, whole);
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
         Err(answer) => own(exchange, Some(answer)),

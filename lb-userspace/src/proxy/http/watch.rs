@@ -1,5 +1,5 @@
 //! Watches the time of a client's HTTP connection: how long it may be idle, take for a request's header, or leave
-//! what is sent to it unread.
+//! what is sent to it unread; when it rests.
 //!
 //! In: what the connection does. Out: until when it may go on like that. Absent: timers; the connection has one, and
 //! moves it only when it must ring earlier.
@@ -9,8 +9,9 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use lb_core::config::model::Timeouts;
@@ -38,6 +39,8 @@ pub(super) enum Expired {
     Head,
     /// The client does not read.
     Unread,
+    /// Nobody has asked for anything for a while, and what hyper holds ready is let go of.
+    Rest,
 }
 
 /// The state of a connection, in cells that its parts share.
@@ -48,11 +51,18 @@ pub(super) struct Watch {
     blocked: Cell<Option<Instant>>,
     /// HTTP/2: what arrives between two requests need not be a request.
     frames: bool,
+    /// The last request had no body, of which something might still come.
+    whole: Cell<bool>,
 }
 
 impl Watch {
     pub(super) fn new(frames: bool) -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Fresh(Instant::now())), blocked: Cell::new(None), frames })
+        Rc::new(Self {
+            phase: Cell::new(Phase::Fresh(Instant::now())),
+            blocked: Cell::new(None),
+            frames,
+            whole: Cell::new(false),
+        })
     }
 
     /// Bytes have arrived.
@@ -64,8 +74,9 @@ impl Watch {
         }
     }
 
-    /// A request has begun.
-    pub(super) fn begin(&self) {
+    /// A request has begun; `whole`: it has no body.
+    pub(super) fn begin(&self, whole: bool) {
+        self.whole.set(whole);
         let under_way = match self.phase.get() {
             Phase::Busy(requests) => requests,
             Phase::Fresh(_) | Phase::Idle(_) | Phase::Head(_) => 0,
@@ -83,6 +94,20 @@ impl Watch {
         }
     }
 
+    /// Whether hyper knows nothing of the connection that would be missed.
+    fn may_rest(&self) -> bool {
+        self.whole.get() && !self.frames
+    }
+
+    /// Until when a connection that rests may do so.
+    pub(super) fn rests_until(&self, timeouts: &Timeouts) -> Instant {
+        let since = match self.phase.get() {
+            Phase::Idle(since) => since,
+            Phase::Fresh(_) | Phase::Head(_) | Phase::Busy(_) => Instant::now(),
+        };
+        since + timeouts.keep_alive
+    }
+
     /// When the time of what it does now is up, and what that means.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Expired)> {
         let blocked = self.blocked.get().map(|since| (since + timeouts.client, Expired::Unread));
@@ -90,6 +115,7 @@ impl Watch {
             // Who has sent nothing at all may be a browser that keeps a connection ready.
             Phase::Fresh(since) => Some((since + timeouts.request, Expired::Idle)),
             Phase::Head(since) => Some((since + timeouts.request, Expired::Head)),
+            Phase::Idle(since) if self.may_rest() && timeouts.keep_alive > REST => Some((since + REST, Expired::Rest)),
             Phase::Idle(since) => Some((since + timeouts.keep_alive, Expired::Idle)),
             Phase::Busy(_) => None,
         };
@@ -98,15 +124,20 @@ impl Watch {
     }
 }
 
+/// How long after its last answer a connection rests.
+const REST: Duration = Duration::from_millis(250);
+
 /// A connection whose doings are watched.
 pub(super) struct Watched<S> {
     io: TokioIo<S>,
+    /// What was read of it already.
+    begun: Bytes,
     watch: Rc<Watch>,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, watch: Rc<Watch>) -> Self {
-        Self { io: TokioIo::new(stream), watch }
+    pub(super) fn new(stream: S, begun: Bytes, watch: Rc<Watch>) -> Self {
+        Self { io: TokioIo::new(stream), begun, watch }
     }
 
     /// The connection itself, once hyper has let go of it.
@@ -125,7 +156,17 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> Read for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(length));
+            self.watch.read();
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         self.watch.read();
         Poll::Ready(Ok(()))
