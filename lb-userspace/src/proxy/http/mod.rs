@@ -164,7 +164,9 @@ async fn serve_http1<S: End + 'static>(connection: Rc<Connection>, mut stream: S
             }
             (Driven::Expired(Expired::Rest), _) => {
                 let parts = serving.into_parts();
-                (stream, begun) = (parts.io.into_inner(), parts.read_buf);
+                stream = parts.io.into_inner();
+                // Even an empty one keeps the buffer that it is a part of.
+                begun = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
             }
             (driven @ Driven::Expired(Expired::Head), _) => {
                 let stream = serving.into_parts().io.into_inner();
