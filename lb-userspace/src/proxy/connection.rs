@@ -13,12 +13,13 @@ use lb_core::config::model::Mode;
 use lb_core::proxy::Parsed;
 use lb_core::proxy::proxy_protocol;
 use nix::sys::socket::{MsgFlags, recv};
+use rustls::ServerConfig;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::registry::Registry;
+use super::registry::{Registry, Seat};
 use super::service::Service;
 use super::worker::{Guest, Local, Target};
 use super::{http, tcp};
@@ -58,7 +59,6 @@ pub(super) async fn connection(
     let mode = running.config.mode;
     let tls = if target.tls { running.tls.clone() } else { None };
     drop(running);
-    let _ = stream.set_nodelay(true);
     let mut ends = Ends { client: peer, vip: listening, tls: target.tls };
     if target.range {
         match stream.local_addr() {
@@ -68,7 +68,7 @@ pub(super) async fn connection(
         }
     }
     if expects_header {
-        match proxy_header(&stream, timeout).await {
+        match Box::pin(proxy_header(&stream, timeout)).await {
             Ok(header) => {
                 ends.client = header.source.unwrap_or(ends.client);
                 ends.vip = header.destination.unwrap_or(ends.vip);
@@ -79,23 +79,35 @@ pub(super) async fn connection(
     let seat = Registry::enter(&local.shared.registry, local.number, service, ends);
     if !target.tls {
         return match mode {
-            Mode::L7Http => http::serve(local, service, stream, (ends, seat), None).await,
-            _ => tcp::serve(service, stream, ends, &seat).await,
+            Mode::L7Http => Box::pin(http::serve(local, service, stream, (ends, seat), None)).await,
+            _ => Box::pin(tcp::serve(service, stream, ends, &seat)).await,
         };
     }
     let Some(config) = tls else { return };
+    Box::pin(encrypted(local, service, stream, (ends, seat), mode, (config, timeout))).await;
+}
+
+/// The same for a connection that begins with a TLS handshake. Boxed by its caller: others have no room for it.
+async fn encrypted(
+    local: Rc<Local>,
+    service: &Arc<Service>,
+    stream: TcpStream,
+    (ends, seat): (Ends, Seat),
+    mode: Mode,
+    (config, timeout): (Arc<ServerConfig>, Duration),
+) {
     let handshake = Box::pin(tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(stream)));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse(service, peer, Failure::TlsHandshake, &error),
-        Err(_) => return refuse(service, peer, Failure::RequestTimeout, &io::ErrorKind::TimedOut.into()),
+        Ok(Err(error)) => return refuse(service, ends.client, Failure::TlsHandshake, &error),
+        Err(_) => return refuse(service, ends.client, Failure::RequestTimeout, &io::ErrorKind::TimedOut.into()),
     };
     match mode {
         Mode::L7Http => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http::serve(local, service, stream, (ends, seat), Some(h2)).await;
+            Box::pin(http::serve(local, service, stream, (ends, seat), Some(h2))).await;
         }
-        _ => tcp::serve_tls(service, stream, ends, &seat).await,
+        _ => Box::pin(tcp::serve_tls(service, stream, ends, &seat)).await,
     }
 }
 

@@ -35,6 +35,8 @@ fn one(address: SocketAddr) -> io::Result<TcpListener> {
         // The VIP may be with the peer, or not be brought up yet.
         socket.set_freebind_v4(true)?;
     }
+    // What is accepted inherits it.
+    socket.set_tcp_nodelay(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -38,18 +39,15 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends,
     let running = service.running();
     let begun = Instant::now();
     let rdp = match &running.config.persistence {
-        Some(persistence) if persistence.by == PersistenceBy::RdpCookie => rdp_request(&client, &running).await,
+        Some(persistence) if persistence.by == PersistenceBy::RdpCookie => {
+            Box::pin(rdp_request(&client, &running)).await
+        }
         _ => None,
     };
-    let Some((chosen, server)) = reach(service, &running, ends, rdp.as_ref(), begun).await else { return };
+    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, rdp.as_ref(), begun)).await else { return };
     seat.reached(&chosen.entry.live);
-    let (idle, meter) = (idle(&running), Both(seat, &chosen.entry.live));
-    let carried = async {
-        match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &meter).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &meter).await,
-        }
-    };
+    let meter = Both(seat, &chosen.entry.live);
+    let carried = carry(client, server.stream, idle(&running), &meter);
     let record = remembered(&running, ends.client, rdp.as_ref(), &chosen);
     let ended = until_cut(service, &chosen, server.cut_number, record, carried).await;
     finish(service, &running, ends, &chosen, (begun, server.took), ended);
@@ -59,19 +57,24 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends,
 pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends, seat: &Seat) {
     let running = service.running();
     let begun = Instant::now();
-    let Some((chosen, server)) = reach(service, &running, ends, None, begun).await else { return };
+    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, None, begun)).await else { return };
     seat.reached(&chosen.entry.live);
-    let (idle, meter) = (idle(&running), Both(seat, &chosen.entry.live));
-    let carried = async {
-        match server.stream {
-            Opened::Plain(server) => relay::relay(client, server, Bytes::new(), idle, &meter).await,
-            Opened::Encrypted(server) => relay::relay(client, *server, Bytes::new(), idle, &meter).await,
-        }
-    };
+    let meter = Both(seat, &chosen.entry.live);
+    let carried = carry(client, server.stream, idle(&running), &meter);
     let record = remembered(&running, ends.client, None, &chosen);
-    let ended = until_cut(service, &chosen, server.cut_number, record, Box::pin(carried)).await;
+    let ended = until_cut(service, &chosen, server.cut_number, record, carried).await;
     finish(service, &running, ends, &chosen, (begun, server.took), ended);
 }
+
+/// Boxed, so that a connection is as large as what it carries, and not as the largest it could.
+fn carry<'a, C: relay::End + 'a>(client: C, server: Opened, idle: Idle, meter: &'a Both<'a>) -> Carried<'a> {
+    match server {
+        Opened::Plain(server) => Box::pin(relay::relay(client, server, Bytes::new(), idle, meter)),
+        Opened::Encrypted(server) => Box::pin(relay::relay(client, *server, Bytes::new(), idle, meter)),
+    }
+}
+
+type Carried<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
 
 fn idle(running: &Running) -> Idle {
     let timeouts = &running.config.proxy.timeouts;
@@ -141,12 +144,12 @@ async fn until_cut(
     chosen: &Chosen,
     cut_number: u64,
     record: Option<Remembered<'_>>,
-    carried: impl Future<Output = Ended>,
+    mut carried: Carried<'_>,
 ) -> Result<Ended, Failure> {
-    tokio::pin!(carried);
     let remembering = async {
         match &record {
-            Some(record) => record.keep().await,
+            // Boxed: most connections have no room for it.
+            Some(record) => Box::pin(record.keep()).await,
             None => std::future::pending().await,
         }
     };

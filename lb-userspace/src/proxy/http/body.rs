@@ -164,9 +164,8 @@ pub(super) enum Outgoing {
 /// The body of a real server's answer.
 pub(super) struct ServerBody {
     incoming: Incoming,
-    /// The connection that it comes over; `None` once it is complete.
-    way: Option<Way>,
-    pace: Pace,
+    /// The connection that it comes over, and how it moves; `None` once it is complete.
+    way: Option<(Way, Pace)>,
     exchange: Box<Exchange>,
 }
 
@@ -183,7 +182,7 @@ impl From<Infallible> for BrokenOff {
 
 impl ServerBody {
     pub(super) fn new(incoming: Incoming, way: Way, pace: Pace, exchange: Box<Exchange>) -> Box<Self> {
-        let mut body = Box::new(Self { incoming, way: Some(way), pace, exchange });
+        let mut body = Box::new(Self { incoming, way: Some((way, pace)), exchange });
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -193,11 +192,10 @@ impl ServerBody {
     /// The connection may carry the next request.
     fn complete(&mut self) {
         self.exchange.completed();
-        if let Some(Way::Alone(mut upstream)) = self.way.take()
-            && self.pace.is_request_sent()
+        if let Some((Way::Alone(upstream), pace)) = self.way.take()
+            && pace.is_request_sent()
         {
-            upstream.timer = std::mem::take(&mut self.pace.timer);
-            self.exchange.idle().give_back(*upstream);
+            self.exchange.idle().give_back(upstream, pace.into_alarm());
         }
     }
 
@@ -214,13 +212,15 @@ impl Body for ServerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
-        if let Some(Way::Alone(upstream)) = &mut this.way {
+        if let Some((Way::Alone(upstream), _)) = &mut this.way {
             // What it has read before it was closed is still there.
             upstream.drive(cx);
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.pace.moved();
+                if let Some((_, pace)) = &mut this.way {
+                    pace.moved();
+                }
                 this.exchange.holds();
                 this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
                 if this.way.is_some() && this.incoming.is_end_stream() {
@@ -237,7 +237,7 @@ impl Body for ServerBody {
             }
             Poll::Pending => {
                 this.exchange.waits();
-                match this.pace.poll(cx) {
+                match this.way.as_mut().and_then(|(_, pace)| pace.poll(cx)) {
                     Some(failure) => Poll::Ready(Some(Err(this.fail(failure)))),
                     None => Poll::Pending,
                 }

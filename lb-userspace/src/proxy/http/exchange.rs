@@ -70,8 +70,9 @@ impl Line {
 }
 
 impl Exchange {
-    pub(super) fn begin(connection: Rc<Connection>, running: Arc<Running>, head: &Parts) -> Box<Self> {
-        connection.watch.begin();
+    /// `whole`: the request has no body.
+    pub(super) fn begin(connection: Rc<Connection>, running: Arc<Running>, head: &Parts, whole: bool) -> Box<Self> {
+        connection.watch.begin(whole);
         connection.unread.set(false);
         connection.service.counters.requests.fetch_add(1, Ordering::Relaxed);
         let line = running.log.is_some().then(|| Line::new(head));

@@ -19,6 +19,7 @@ mod upstream;
 mod watch;
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -27,10 +28,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioTimer;
+use lb_core::config::model::Http;
 use lb_core::proxy::Parsed;
 use lb_core::proxy::http::ClientFacts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -59,9 +62,6 @@ const MAX_STREAMS: u32 = 128;
 /// Streams that a client may reset before they are answered, and answers to its mistakes, until its connection is
 /// closed: what a rapid reset (CVE-2023-44487) costs is bounded by it.
 const MAX_RESETS: usize = 64;
-
-/// Fields of one header.
-const MAX_FIELDS: usize = 128;
 
 /// hyper's smallest buffer.
 const LEAST_BUFFER: usize = 8192;
@@ -102,18 +102,20 @@ pub(super) async fn serve<S: End + 'static>(
 ) {
     let running = service.running();
     let Some(policy) = &running.policy else { return };
-    let (timeouts, http) = (running.config.proxy.timeouts, running.config.http.clone().unwrap_or_default());
+    let timeout = running.config.proxy.timeouts.request;
+    let (http2, max_header) = match &running.config.http {
+        Some(http) => (http.http2, http.max_header_bytes),
+        None => (Http::default().http2, Http::default().max_header_bytes),
+    };
     let speaks_h2 = match alpn {
         Some(h2) => h2,
         // Without TLS nothing is agreed on: who knows that HTTP/2 is spoken here begins with its preface. Nothing is
         // made ready for a client before it has sent anything.
-        None if http.http2 => {
-            match tokio::time::timeout(timeouts.request, begins_with_preface(stream.socket())).await {
-                Ok(Ok(h2)) => h2,
-                Ok(Err(_)) => return,
-                Err(_) => return service.counters.failures.count(Failure::RequestTimeout),
-            }
-        }
+        None if http2 => match tokio::time::timeout(timeout, begins_with_preface(stream.socket())).await {
+            Ok(Ok(h2)) => h2,
+            Ok(Err(_)) => return,
+            Err(_) => return service.counters.failures.count(Failure::RequestTimeout),
+        },
         None => false,
     };
     let watch = Watch::new(speaks_h2, seat);
@@ -130,48 +132,93 @@ pub(super) async fn serve<S: End + 'static>(
         newest: Cell::new(None),
     });
     drop(running);
-    let requests = Rc::clone(&connection);
-    let answers = service_fn(move |request| handle(Rc::clone(&requests), request));
-    let io = Watched::new(stream, watch);
-    let max_header = usize::try_from(http.max_header_bytes).unwrap_or(usize::MAX);
+    // Boxed: a connection that rests, or speaks the other version, has no room for it.
     if speaks_h2 {
-        let mut builder = http2::Builder::new(Streams(Rc::clone(&connection)));
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(http.max_header_bytes)
-            .max_pending_accept_reset_streams(MAX_RESETS)
-            .max_local_error_reset_streams(MAX_RESETS)
-            .initial_stream_window_size(256 << 10)
-            .initial_connection_window_size(1 << 20)
-            .max_send_buf_size(64 << 10);
-        let mut serving = Box::new(builder.serve_connection(io, answers));
-        let driven = drive(&connection, &mut *serving).await;
-        end(&connection, driven, None::<TcpStream>).await;
+        Box::pin(serve_http2(connection, stream, max_header)).await;
     } else {
+        serve_http1(connection, stream, max_header).await;
+    }
+}
+
+async fn serve_http2<S: End + 'static>(connection: Rc<Connection>, stream: S, max_header: u32) {
+    let mut builder = http2::Builder::new(Streams(Rc::clone(&connection)));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(max_header)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(64 << 10);
+    let io = Watched::new(stream, Bytes::new(), Rc::clone(&connection.watch));
+    let mut serving = builder.serve_connection(io, answers(&connection));
+    let driven = drive(&connection, &mut serving).await;
+    end(&connection, driven, None::<TcpStream>).await;
+}
+
+/// A connection that rests has nothing but its socket: hyper's part is made anew when the client speaks again.
+async fn serve_http1<S: End + 'static>(connection: Rc<Connection>, mut stream: S, max_header: u32) {
+    let max_header = usize::try_from(max_header).unwrap_or(usize::MAX);
+    let mut begun = Bytes::new();
+    loop {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(max_header.max(LEAST_BUFFER)).max_headers(MAX_FIELDS);
-        let mut serving = Box::new(builder.serve_connection(io, answers));
-        let driven = drive(&connection, &mut *serving).await;
+        // Fields are at most a hundred, which is hyper's own limit: for another one it would allocate with each header.
+        builder.max_buf_size(max_header.max(LEAST_BUFFER));
+        let io = Watched::new(stream, begun, Rc::clone(&connection.watch));
+        let mut serving = Box::new(builder.serve_connection(io, answers(&connection)));
+        let driven = Box::pin(drive(&connection, &mut *serving)).await;
         let tunnel = connection.tunnel.take();
-        match tunnel {
-            Some(tunnel) if matches!(driven, Driven::Done) => {
+        match (driven, tunnel) {
+            (Driven::Done, Some(tunnel)) => {
                 let parts = serving.into_parts();
-                tunnel.carry(parts.io.into_inner(), parts.read_buf).await;
+                return Box::pin(tunnel.carry(parts.io.into_inner(), parts.read_buf)).await;
             }
-            _ if matches!(driven, Driven::Expired(Expired::Head)) => {
+            (Driven::Expired(Expired::Rest), _) => {
+                let parts = serving.into_parts();
+                stream = parts.io.into_inner();
+                // Even an empty one keeps the buffer that it is a part of.
+                begun = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+            }
+            (driven @ Driven::Expired(Expired::Head), _) => {
                 let stream = serving.into_parts().io.into_inner();
-                end(&connection, driven, Some(stream)).await;
+                return Box::pin(end(&connection, driven, Some(stream))).await;
             }
-            _ => {
+            (driven, _) => {
                 let refused = matches!(&driven, Driven::Broken(error) if error.is_parse());
                 let answered = matches!(driven, Driven::Done) && connection.unread.get();
-                end(&connection, driven, None::<TcpStream>).await;
+                Box::pin(end(&connection, driven, None::<TcpStream>)).await;
                 if refused || answered {
-                    linger(serving.into_parts().io.into_inner()).await;
+                    Box::pin(linger(serving.into_parts().io.into_inner())).await;
                 }
+                return;
             }
         }
+        if begun.is_empty()
+            && let Some(driven) = rest(&connection, stream.socket()).await
+        {
+            return Box::pin(end(&connection, driven, None::<TcpStream>)).await;
+        }
+    }
+}
+
+fn answers(
+    connection: &Rc<Connection>,
+) -> impl HttpService<Incoming, ResBody = Outgoing, Error = Infallible, Future: Unpin + 'static> + Unpin + 'static {
+    let connection = Rc::clone(connection);
+    service_fn(move |request| handle(Rc::clone(&connection), request))
+}
+
+/// Waits until the client speaks again; gives how the connection ended if it did before.
+async fn rest(connection: &Connection, socket: &TcpStream) -> Option<Driven> {
+    let service = &connection.service;
+    let until = connection.watch.rests_until(&service.glance().config.proxy.timeouts);
+    tokio::select! {
+        biased;
+        readable = socket.readable() => readable.is_err().then_some(Driven::Done),
+        // It is told with its next answer that its service goes, as in [`drive`].
+        () = service.cut.after(0) => Some(Driven::Cut),
+        () = tokio::time::sleep_until(until.into()) => Some(Driven::Expired(Expired::Idle)),
     }
 }
 
@@ -250,7 +297,7 @@ async fn end<S: End>(connection: &Connection, driven: Driven, stream: Option<S>)
         Driven::Broken(error) if error.is_parse_too_large() => failures.count(Failure::HeaderTooLarge),
         Driven::Broken(error) if error.is_parse() => failures.count(Failure::BadRequest),
         // A request that broke off was counted by itself, and a client may go between two.
-        Driven::Done | Driven::Expired(Expired::Idle) | Driven::Broken(_) => {}
+        Driven::Done | Driven::Expired(Expired::Idle | Expired::Rest) | Driven::Broken(_) => {}
         Driven::Expired(Expired::Unread) => failures.count(Failure::ClientTimeout),
         Driven::Cut => failures.count(Failure::DrainTimeout),
         Driven::Expired(Expired::Head) => {

@@ -55,7 +55,8 @@ async fn answer(
     let is_head = head.method == hyper::Method::HEAD;
     // Whether the body is wanted is for the real server to say, not for this proxy.
     let expects = head.headers.get(EXPECT).cloned();
-    let mut exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head);
+    let whole = incoming.is_end_stream();
+    let mut exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head, whole);
     exchange.reading = reading;
     let Some(policy) = &running.policy else { return own(exchange, None) };
     let mut response = match judge(policy, &mut head, &connection) {
@@ -65,11 +66,11 @@ async fn answer(
             response
         }
         Ok(forward) => {
-            let letter = Letter::new(head, incoming, expects);
+            let mut letter = Letter::new(head, incoming, expects);
             exchange.progress = Some(Rc::clone(&letter.progress));
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
-            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, letter).await
+            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, &mut letter).await
         }
     };
     if !connection.is_h2
@@ -177,14 +178,14 @@ impl Letter {
     }
 
     /// The request; a copy stays where it may be needed. `None`: it was sent, and there is none.
-    fn take(&mut self, copy: bool) -> Option<Request<RequestBody>> {
+    fn take(&mut self, copy: bool) -> Option<(Parts, RequestBody)> {
         let head = if copy { self.head.clone() } else { self.head.take() }?;
         let body = match self.body.take() {
             Some(body) => body,
             None if self.is_empty => RequestBody::empty(Rc::clone(&self.progress)),
             None => return None,
         };
-        Some(Request::from_parts(head, body))
+        Some((head, body))
     }
 
     /// It came back unsent.
@@ -219,12 +220,12 @@ enum Attempted {
 }
 
 impl Sending {
-    async fn run(mut self, policy: &Policy, mut letter: Letter) -> Response<Outgoing> {
+    async fn run(mut self, policy: &Policy, letter: &mut Letter) -> Response<Outgoing> {
         let connection = Rc::clone(&self.exchange.connection);
         let running = Arc::clone(&self.running);
         let service = &connection.service;
         let limit = running.config.http.as_ref().map_or(0, |http| usize::from(http.retries));
-        service.budget.request(Instant::now());
+        service.budget.request(self.exchange.begun);
         let pool = running.pool(self.forward.pool.as_deref());
         let passive = running.config.proxy.passive_health.is_some();
         let mut tried: Vec<usize> = Vec::new();
@@ -248,7 +249,7 @@ impl Sending {
                 return own(self.exchange, Some(answer));
             }
             let again = tried.len() < limit && letter.is_repeatable();
-            let attempted = self.attempt(policy, &entry, &mut letter, again).await;
+            let attempted = self.attempt(policy, &entry, letter, again).await;
             let is_unsent = matches!(attempted, Attempted::Unsent(_));
             let failure = match attempted {
                 Attempted::Answered(response, way, pace) => {
@@ -282,38 +283,39 @@ impl Sending {
         let timeouts = &running.config.proxy.timeouts;
         let fresh = !letter.is_repeatable();
         for _ in 0..STALE {
-            let connecting = Instant::now();
             let idle = &connection.local.idle;
-            let connected = idle.connect(entry, &running, connection.ends, fresh, self.forward.upgrade).await;
-            self.exchange.connecting += connecting.elapsed();
-            let mut way = match connected {
-                Ok(way) => way,
-                Err(failure) => return Attempted::Unsent(failure),
-            };
-            let Some(request) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
-            let (mut head, body) = request.into_parts();
-            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
-            let (timer, cut_number) = match &mut way {
-                Way::Alone(upstream) => {
-                    to_http1(&mut head);
-                    (std::mem::take(&mut upstream.timer), upstream.cut_number)
-                }
-                Way::Shared { cut_number, .. } => {
-                    if to_http2(&mut head, entry.tls.is_some()).is_err() {
-                        return Attempted::Lost(Failure::BadRequest);
+            let ready = idle.ready(entry, &running, connection.ends, fresh, self.forward.upgrade);
+            let (mut way, alarm) = match ready {
+                Some(ready) => ready,
+                None => {
+                    let connecting = Instant::now();
+                    let connected = idle.connect(entry, &running, connection.ends, self.forward.upgrade);
+                    let connected = Box::pin(connected).await;
+                    self.exchange.connecting += connecting.elapsed();
+                    match connected {
+                        Ok(connected) => connected,
+                        Err(failure) => return Attempted::Unsent(failure),
                     }
-                    (super::timer::Timer::default(), *cut_number)
                 }
             };
+            let Some((mut head, body)) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
+            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
+            match way {
+                Way::Alone(_) => to_http1(&mut head),
+                Way::Shared { .. } if to_http2(&mut head, entry.tls.is_some()).is_err() => {
+                    return Attempted::Lost(Failure::BadRequest);
+                }
+                Way::Shared { .. } => {}
+            }
             let request = expecting(Request::from_parts(head, body), letter.gate.as_ref());
             let limits = (timeouts.client, timeouts.server);
-            let mut pace = Pace::new(Rc::clone(&letter.progress), limits, timer, &entry.live, cut_number);
+            let mut pace = Pace::new(Rc::clone(&letter.progress), limits, alarm);
             let (sent, is_reused) = match &mut way {
                 Way::Alone(upstream) => {
                     let is_reused = upstream.is_reused;
                     (wait(upstream.send(request), &mut pace).await, is_reused)
                 }
-                Way::Shared { sender, .. } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
+                Way::Shared { sender } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
             };
             match sent {
                 Ok(response) => return Attempted::Answered(response, way, pace),
@@ -355,7 +357,7 @@ impl Sending {
         if head.status == StatusCode::SWITCHING_PROTOCOLS
             && let Way::Alone(upstream) = way
         {
-            connection.upgraded(Tunnel::new(exchange, *upstream));
+            connection.upgraded(Tunnel::new(exchange, *upstream, pace.cut_number()));
             return Response::from_parts(head, Outgoing::Tunnel);
         }
         Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))

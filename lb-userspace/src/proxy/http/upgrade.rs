@@ -27,8 +27,8 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(exchange: Box<Exchange>, upstream: Upstream) -> Self {
-        let cut_number = upstream.cut_number;
+    /// `cut_number`: of the real server's signal, from before the connection was made.
+    pub(super) fn new(exchange: Box<Exchange>, upstream: Upstream, cut_number: u64) -> Self {
         let (stream, begun) = upstream.into_stream();
         let (server, live) = stream.into_parts();
         Self { exchange, server, begun, live, cut_number }

@@ -23,8 +23,8 @@ use tokio::task::spawn_local;
 
 use super::body::RequestBody;
 use super::executor::Local;
+use super::pace::Alarm;
 use super::stream::ServerStream;
-use super::timer::Timer;
 use crate::proxy::connection::Ends;
 use crate::proxy::open::open;
 use crate::proxy::service::{Entry, Running};
@@ -62,14 +62,12 @@ impl Key {
 /// A connection of HTTP/1.1 to a real server.
 pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
-    driver: Box<http1::Connection<TokioIo<ServerStream>, RequestBody>>,
-    entry: Arc<Entry>,
+    driver: http1::Connection<TokioIo<ServerStream>, RequestBody>,
+    /// The key names it by its address.
+    _entry: Arc<Entry>,
     key: Key,
-    /// Raised since: it is not used any more.
-    pub(super) cut_number: u64,
     used: Instant,
     closed: bool,
-    pub(super) timer: Timer,
     /// It has carried a request before.
     pub(super) is_reused: bool,
 }
@@ -83,22 +81,22 @@ impl Upstream {
         self.closed
     }
 
-    /// Sends a request; the connection is driven until the answer's head is there.
-    ///
-    /// # Errors
-    /// hyper's, with the request if none of it was sent.
-    pub(super) async fn send(
+    /// Sends a request; the connection is driven until the answer's head is there, or hyper's error, with the request
+    /// if none of it was sent.
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         let answer = self.sender.try_send_request(request);
-        tokio::pin!(answer);
-        poll_fn(|cx| {
-            // A closed one may have left its answer behind.
-            self.drive(cx);
-            answer.as_mut().poll(cx)
-        })
-        .await
+        async move {
+            tokio::pin!(answer);
+            poll_fn(|cx| {
+                // A closed one may have left its answer behind.
+                self.drive(cx);
+                answer.as_mut().poll(cx)
+            })
+            .await
+        }
     }
 
     /// What is below, and what was read of it already: the real server speaks another protocol from here on.
@@ -110,15 +108,28 @@ impl Upstream {
     /// Whether it could carry another request.
     fn is_usable(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !self.drive(&mut cx) && self.sender.is_ready() && self.cut_number == self.entry.live.cut.number()
+        !self.drive(&mut cx) && self.sender.is_ready()
     }
 }
 
 /// Connections to real servers that a worker keeps.
 #[derive(Default)]
 pub(in crate::proxy) struct Idle {
-    waiting: RefCell<HashMap<Key, Vec<Upstream>>>,
+    waiting: RefCell<HashMap<Key, Vec<Waiting>>>,
     shared: RefCell<HashMap<Key, Shared>>,
+}
+
+/// A connection of HTTP/1.1 that carries nothing now.
+struct Waiting {
+    // Boxed: it goes from hand to hand.
+    upstream: Box<Upstream>,
+    alarm: Alarm,
+}
+
+impl Waiting {
+    fn is_usable(&mut self) -> bool {
+        !self.alarm.is_cut() && self.upstream.is_usable()
+    }
 }
 
 /// A connection of HTTP/2, with its real server's entry.
@@ -136,14 +147,29 @@ pub(super) enum Way {
     Shared {
         /// A handle of the connection.
         sender: http2::SendRequest<RequestBody>,
-        /// Raised since: its requests are cut.
-        cut_number: u64,
     },
 }
 
 impl Idle {
-    /// A connection for one request: one that waits, or a new one. `fresh`: the request may not be sent twice.
-    /// `upgrade`: it asks for another protocol, which HTTP/2 does not have.
+    /// A connection for one request that is there already. `fresh`: the request may not be sent twice. `upgrade`: it
+    /// asks for another protocol, which HTTP/2 does not have.
+    pub(super) fn ready(
+        &self,
+        entry: &Arc<Entry>,
+        running: &Running,
+        ends: Ends,
+        fresh: bool,
+        upgrade: bool,
+    ) -> Option<(Way, Alarm)> {
+        let key = Key::new(entry, running, ends);
+        if let Some(Waiting { upstream, alarm }) = self.take(key, fresh) {
+            return Some((Way::Alone(upstream), alarm));
+        }
+        let (way, cut_number) = if upgrade { None } else { self.take_shared(key) }?;
+        Some((way, Alarm::new(&entry.live, cut_number)))
+    }
+
+    /// A new connection.
     ///
     /// # Errors
     /// Which counter tells why there is none.
@@ -152,17 +178,11 @@ impl Idle {
         entry: &Arc<Entry>,
         running: &Running,
         ends: Ends,
-        fresh: bool,
         upgrade: bool,
-    ) -> Result<Way, Failure> {
+    ) -> Result<(Way, Alarm), Failure> {
         let key = Key::new(entry, running, ends);
-        if let Some(upstream) = self.take(key, fresh) {
-            return Ok(Way::Alone(Box::new(upstream)));
-        }
-        if !upgrade && let Some(way) = self.take_shared(key) {
-            return Ok(way);
-        }
         let cut_number = entry.live.cut.number();
+        let alarm = Alarm::new(&entry.live, cut_number);
         let stream = ServerStream::new(Box::pin(open(entry, running, ends)).await?, Arc::clone(&entry.live));
         let speaks_h2 = match entry.config.http_version {
             HttpVersion::Http1 => false,
@@ -174,20 +194,19 @@ impl Idle {
         }
         if speaks_h2 {
             let sender = self.share(key, entry, cut_number, stream).await?;
-            return Ok(Way::Shared { sender, cut_number });
+            return Ok((Way::Shared { sender }, alarm));
         }
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::ConnectFailed)?;
-        Ok(Way::Alone(Box::new(Upstream {
+        let upstream = Upstream {
             sender,
-            driver: Box::new(driver),
-            entry: Arc::clone(entry),
+            driver,
+            _entry: Arc::clone(entry),
             key,
-            cut_number,
             used: Instant::now(),
             closed: false,
-            timer: Timer::default(),
             is_reused: false,
-        })))
+        };
+        Ok((Way::Alone(Box::new(upstream)), alarm))
     }
 
     async fn share(
@@ -212,43 +231,44 @@ impl Idle {
         Ok(sender)
     }
 
-    fn take(&self, key: Key, fresh: bool) -> Option<Upstream> {
+    fn take(&self, key: Key, fresh: bool) -> Option<Waiting> {
         let mut waiting = self.waiting.borrow_mut();
         let waiting = waiting.get_mut(&key)?;
         // The one that was used last: the others may become old and go.
-        while let Some(mut upstream) = waiting.pop() {
-            if fresh && upstream.used.elapsed() > FRESH {
-                waiting.push(upstream);
+        while let Some(mut last) = waiting.pop() {
+            if fresh && last.upstream.used.elapsed() > FRESH {
+                waiting.push(last);
                 return None;
             }
-            if upstream.is_usable() {
-                upstream.is_reused = true;
-                return Some(upstream);
+            if last.is_usable() {
+                last.upstream.is_reused = true;
+                return Some(last);
             }
         }
         None
     }
 
-    fn take_shared(&self, key: Key) -> Option<Way> {
+    fn take_shared(&self, key: Key) -> Option<(Way, u64)> {
         let mut shared = self.shared.borrow_mut();
         let there = shared.get(&key)?;
         if there.sender.is_closed() || there.cut_number != there.entry.live.cut.number() {
             shared.remove(&key);
             return None;
         }
-        Some(Way::Shared { sender: there.sender.clone(), cut_number: there.cut_number })
+        Some((Way::Shared { sender: there.sender.clone() }, there.cut_number))
     }
 
     /// Keeps a connection whose answer is complete for the next request.
-    pub(super) fn give_back(&self, mut upstream: Upstream) {
-        if !upstream.is_usable() {
+    pub(super) fn give_back(&self, upstream: Box<Upstream>, alarm: Alarm) {
+        let mut given = Waiting { upstream, alarm };
+        if !given.is_usable() {
             return;
         }
-        upstream.used = Instant::now();
+        given.upstream.used = Instant::now();
         let mut waiting = self.waiting.borrow_mut();
-        let waiting = waiting.entry(upstream.key).or_default();
+        let waiting = waiting.entry(given.upstream.key).or_default();
         if waiting.len() < MOST {
-            waiting.push(upstream);
+            waiting.push(given);
         }
     }
 
@@ -258,7 +278,7 @@ impl Idle {
         loop {
             interval.tick().await;
             self.waiting.borrow_mut().retain(|_, waiting| {
-                waiting.retain_mut(|upstream| upstream.used.elapsed() < IDLE && upstream.is_usable());
+                waiting.retain_mut(|one| one.upstream.used.elapsed() < IDLE && one.is_usable());
                 !waiting.is_empty()
             });
             self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());

@@ -1,5 +1,5 @@
 //! Watches the time of a client's HTTP connection: how long it may be idle, take for a request's header, or leave
-//! what is sent to it unread.
+//! what is sent to it unread; when it rests.
 //!
 //! In: what the connection does. Out: until when it may go on like that. Absent: timers; the connection has one, and
 //! moves it only when it must ring earlier.
@@ -9,8 +9,9 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use lb_core::config::model::Timeouts;
@@ -41,6 +42,8 @@ pub(super) enum Expired {
     Head,
     /// The client does not read.
     Unread,
+    /// Nobody has asked for anything for a while, and what hyper holds ready is let go of.
+    Rest,
 }
 
 /// The state of a connection, in cells that its parts share.
@@ -48,15 +51,26 @@ pub(super) struct Watch {
     phase: Cell<Phase>,
     /// The client has not taken what was to be sent, since then.
     blocked: Cell<Option<Instant>>,
+    /// Something of what was written is still held back by TLS.
+    flushing: Cell<bool>,
     /// HTTP/2: what arrives between two requests need not be a request.
     frames: bool,
+    /// The last request had no body, of which something might still come.
+    whole: Cell<bool>,
     /// Where the connection is listed.
     pub(super) seat: Seat,
 }
 
 impl Watch {
     pub(super) fn new(frames: bool, seat: Seat) -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Fresh(Instant::now())), blocked: Cell::new(None), frames, seat })
+        Rc::new(Self {
+            phase: Cell::new(Phase::Fresh(Instant::now())),
+            blocked: Cell::new(None),
+            flushing: Cell::new(false),
+            frames,
+            whole: Cell::new(false),
+            seat,
+        })
     }
 
     /// Bytes have arrived.
@@ -68,8 +82,9 @@ impl Watch {
         }
     }
 
-    /// A request has begun.
-    pub(super) fn begin(&self) {
+    /// A request has begun; `whole`: it has no body.
+    pub(super) fn begin(&self, whole: bool) {
+        self.whole.set(whole);
         let under_way = match self.phase.get() {
             Phase::Busy(requests) => requests,
             Phase::Fresh(_) | Phase::Idle(_) | Phase::Head(_) => 0,
@@ -90,6 +105,20 @@ impl Watch {
         }
     }
 
+    /// Whether hyper knows nothing of the connection that would be missed.
+    fn may_rest(&self) -> bool {
+        self.whole.get() && !self.frames && !self.flushing.get()
+    }
+
+    /// Until when a connection that rests may do so.
+    pub(super) fn rests_until(&self, timeouts: &Timeouts) -> Instant {
+        let since = match self.phase.get() {
+            Phase::Idle(since) => since,
+            Phase::Fresh(_) | Phase::Head(_) | Phase::Busy(_) => Instant::now(),
+        };
+        since + timeouts.keep_alive
+    }
+
     /// When the time of what it does now is up, and what that means.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Expired)> {
         let blocked = self.blocked.get().map(|since| (since + timeouts.client, Expired::Unread));
@@ -97,6 +126,7 @@ impl Watch {
             // Who has sent nothing at all may be a browser that keeps a connection ready.
             Phase::Fresh(since) => Some((since + timeouts.request, Expired::Idle)),
             Phase::Head(since) => Some((since + timeouts.request, Expired::Head)),
+            Phase::Idle(since) if self.may_rest() && timeouts.keep_alive > REST => Some((since + REST, Expired::Rest)),
             Phase::Idle(since) => Some((since + timeouts.keep_alive, Expired::Idle)),
             Phase::Busy(_) => None,
         };
@@ -105,15 +135,20 @@ impl Watch {
     }
 }
 
+/// How long after its last answer a connection rests.
+const REST: Duration = Duration::from_millis(250);
+
 /// A connection whose doings are watched.
 pub(super) struct Watched<S> {
     io: TokioIo<Counted<S>>,
+    /// What was read of it already.
+    begun: Bytes,
     watch: Rc<Watch>,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, watch: Rc<Watch>) -> Self {
-        Self { io: TokioIo::new(Counted { stream, watch: Rc::clone(&watch) }), watch }
+    pub(super) fn new(stream: S, begun: Bytes, watch: Rc<Watch>) -> Self {
+        Self { io: TokioIo::new(Counted { stream, watch: Rc::clone(&watch) }), begun, watch }
     }
 
     /// The connection itself, once hyper has let go of it.
@@ -132,7 +167,17 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> Read for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(length));
+            self.watch.read();
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         self.watch.read();
         Poll::Ready(Ok(()))
@@ -159,7 +204,9 @@ impl<S: AsyncWrite + Unpin> Write for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch.flushing.set(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

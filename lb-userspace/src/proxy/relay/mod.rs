@@ -65,21 +65,26 @@ pub enum How {
     ServerFailed(io::Error),
 }
 
-/// Relays between `client` and `server`, and closes both.
+/// Relays between `client` and `server`, which send at once (TCP_NODELAY), and closes both.
 ///
 /// `begun` was read from the client already; the real server gets it first. Where both ends are plain TCP, bulk goes
 /// from socket to socket within the kernel. Dropping the future closes both connections where they are; `meter` has
 /// the counts.
-pub async fn relay<C: End, S: End>(client: C, server: S, begun: Bytes, idle: Idle, meter: &impl Meter) -> Ended {
-    for socket in [client.socket(), server.socket()] {
-        // It fails only on a socket that is broken, and that shows when it is read.
-        let _ = socket.set_nodelay(true);
-    }
+pub fn relay<C: End, S: End>(
+    client: C,
+    server: S,
+    begun: Bytes,
+    idle: Idle,
+    meter: &impl Meter,
+) -> impl Future<Output = Ended> {
     let (to_server, to_client) = (Flow::new(begun), Flow::new(Bytes::new()));
     let mut relay = Relay { client, server, to_server, to_client, timers: Timers::new(idle, Instant::now()), meter };
-    let mut alarm = pin!(sleep_until(relay.timers.next_check().into()));
-    let how = poll_fn(|context| relay.poll(alarm.as_mut(), context)).await;
-    relay.end(how)
+    // Made before the future, which would otherwise hold both ends twice.
+    async move {
+        let mut alarm = pin!(sleep_until(relay.timers.next_check().into()));
+        let how = poll_fn(|context| relay.poll(alarm.as_mut(), context)).await;
+        relay.end(how)
+    }
 }
 
 struct Relay<'a, C, S, M> {

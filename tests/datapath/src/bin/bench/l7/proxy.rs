@@ -221,7 +221,7 @@ fn lb(bed: &Bed) -> String {
     )
 }
 
-/// Bulk is always spliced, through larger pipes than the system's, and connections to servers are shared by all clients (`http-reuse always`). The fields added
+/// Bulk alone is always spliced, through larger pipes than the system's, and connections to servers are shared by all clients (`http-reuse always`). The fields added
 /// are those that lb adds.
 fn haproxy(bed: &Bed) -> String {
     let own = Kind::Haproxy.address();
@@ -233,8 +233,7 @@ fn haproxy(bed: &Bed) -> String {
            maxconn 7500\n  \
            tune.pipesize 524288\n\
          defaults\n  \
-           timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n  timeout http-keep-alive 10m\n  \
-           option splice-request\n  option splice-response\n\
+           timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n  timeout http-keep-alive 10m\n\
          frontend web\n  \
            mode http\n  \
            bind {own}:{plain} backlog 65535\n  \
@@ -253,7 +252,8 @@ fn haproxy(bed: &Bed) -> String {
          listen echo\n  \
            mode tcp\n  bind {own}:{ECHO} backlog 65535\n  server one {SERVERS}:{ECHO} check\n\
          listen source\n  \
-           mode tcp\n  bind {own}:{SOURCE}\n  server one {SERVERS}:{SOURCE} check\n",
+           mode tcp\n  option splice-request\n  option splice-response\n  \
+           bind {own}:{SOURCE}\n  server one {SERVERS}:{SOURCE} check\n",
         both.display()
     )
 }
