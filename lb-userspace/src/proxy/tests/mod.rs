@@ -3,4 +3,5 @@
 mod connections;
 mod consider;
 mod records;
+mod resting;
 mod site;

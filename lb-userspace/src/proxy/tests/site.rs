@@ -1,16 +1,21 @@
 //! Services on loopback with real servers that say back what they hear, each with its number in front.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_core::config::model::{Config, PortRange};
 use lb_core::config::{Source, load};
 use lb_core::tables::{Health, ServerInput, ServerKey};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::proxy::Proxy;
-use crate::tls::testing::Folder;
+use crate::tls::testing::{Authority, Folder};
+use crate::tls::{provider, trusted};
 
 /// The longest that a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +30,7 @@ pub(super) struct Site {
 
 impl Site {
     /// `services`: as in a configuration; addresses and ports are replaced by some that are free on loopback. All real
-    /// servers are up, and are numbered from 0 on.
+    /// servers are up, and are numbered from 0 on. `one.pem` and `one.key` are a certificate for `localhost`.
     pub(super) fn new(services: &str) -> Self {
         let text = format!("version: 1\nnode: {{interfaces: [{{device: lo}}]}}\nvirtual_services:\n{services}");
         let source = Source { path: "lb.yaml".to_owned(), text };
@@ -35,13 +40,20 @@ impl Site {
             let port = free_port();
             service.address = Ipv4Addr::LOCALHOST.into();
             service.ports = vec![PortRange { first: port, last: port }];
+            if let Some(tls) = &mut service.tls {
+                tls.port = free_port();
+            }
             for real in &mut service.real_servers {
                 let server = real_server(number);
                 number += 1;
                 (real.address, real.port) = (server.ip(), Some(server.port()));
             }
         }
-        let folder = Folder::new();
+        let (folder, authority) = (Folder::new(), Authority::new("Hospital CA"));
+        let identity = authority.issue(&["localhost"], |_| {});
+        folder.write("ca.pem", &authority.pem);
+        folder.write("one.pem", &identity.pem);
+        folder.write("one.key", &identity.key_pem);
         let proxy = Proxy::start(2, folder.path()).expect("a proxy");
         let mut site = Self { proxy, config, states: BTreeMap::new(), folder };
         site.say(|_| ServerInput { health: Health::Up, ..ServerInput::default() });
@@ -78,6 +90,21 @@ impl Site {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Client(BufReader::new(stream))
     }
+
+    /// A connection to the TLS port. Its receive buffer is as small as the kernel has it.
+    pub(super) fn connect_tls(&self, service: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        let service = self.config.virtual_services.iter().find(|of| of.name == service).expect("that service");
+        let port = service.tls.as_ref().expect("a TLS port").port;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(1).expect("a small buffer");
+        socket.connect(&SocketAddr::new(service.address, port).into()).expect("a connection");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let roots = trusted(Some(&self.folder.path().join("ca.pem"))).expect("roots");
+        let versions = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let config = versions.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), socket.into())
+    }
 }
 
 /// A client's connection.
@@ -93,6 +120,14 @@ impl Client {
 
     pub(super) fn say(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).expect("it is heard");
+    }
+
+    /// That nothing is said, and the connection stays, for so long.
+    pub(super) fn hears_nothing(&mut self, during: Duration) {
+        self.0.get_ref().set_read_timeout(Some(during)).expect("a timeout");
+        let heard = self.0.fill_buf().map(<[u8]>::to_vec);
+        assert!(heard.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{heard:?}");
+        self.0.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
     }
 
     pub(super) fn line(&mut self) -> String {
@@ -141,13 +176,16 @@ fn real_server(number: u32) -> SocketAddr {
     address
 }
 
-/// An HTTP request gets an answer of HTTP; any other line is said back.
+/// An HTTP request gets an answer of HTTP, as long as its path says; any other line is said back.
 fn echo(stream: TcpStream, number: u32) {
     let mut reader = BufReader::new(stream);
-    let (mut bytes, mut is_http, mut body) = (Vec::new(), false, 0);
+    let (mut bytes, mut is_http, mut body, mut wanted) = (Vec::new(), false, 0, 0);
     while reader.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
         let line = String::from_utf8_lossy(&bytes);
         is_http |= line.ends_with("HTTP/1.1\r\n");
+        if let Some(path) = line.strip_prefix("GET /") {
+            wanted = path.split(' ').next().and_then(|length| length.parse().ok()).unwrap_or(0);
+        }
         if let Some(length) = line.strip_prefix("content-length: ") {
             body = length.trim().parse().expect("a length");
         }
@@ -156,7 +194,7 @@ fn echo(stream: TcpStream, number: u32) {
                 if reader.read_exact(&mut vec![0; std::mem::take(&mut body)]).is_err() {
                     return;
                 }
-                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {wanted}\r\n\r\n{}", "x".repeat(wanted))
             }
             (true, _) => String::new(),
             (false, line) => format!("{number}: {line}"),
