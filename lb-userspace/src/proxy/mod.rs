@@ -41,7 +41,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lb_core::config::model::{OnRemoval, PortRange};
 use lb_core::control::{Proxied, ServerMeasures};
-use lb_core::tables::{ServerIdentity, ServerInput, ServerKey};
+use lb_core::tables::{Health, ServerIdentity, ServerInput, ServerKey};
 use lb_core::view;
 use tracing::warn;
 
@@ -273,6 +273,13 @@ impl Proxy {
         for name in changed {
             let Some(service) = self.services.get(name) else { continue };
             let running = service.running();
+            for entry in running.entries() {
+                let key = ServerKey { service: name.to_owned(), server: entry.config.name.clone() };
+                let health = |states: &BTreeMap<ServerKey, ServerInput>| states.get(&key).map(|state| state.health);
+                if health(&before) == Some(Health::Down) && health(&self.states) == Some(Health::Up) {
+                    open::tell(entry, entry.live.returned());
+                }
+            }
             running.tell(&self.states);
             // Who waits for room may find it with somebody else now.
             service.room.notify_waiters();

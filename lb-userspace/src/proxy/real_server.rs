@@ -107,6 +107,11 @@ impl RealServer {
         self.passive.answered(status, now)
     }
 
+    /// Its health check has found it well after it was down.
+    pub(super) fn returned(&self) -> Option<Change> {
+        self.passive.returned()
+    }
+
     /// What makes it suspect is configured.
     pub(super) fn configure(&self, passive: Option<PassiveHealth>) -> Option<Change> {
         self.passive.configure(passive)

@@ -4,7 +4,8 @@
 //! change once. Absent: health checks, the choice itself ([`super::balance`]).
 //!
 //! A suspect rests. Then one client is let through: if that works out, the suspicion is over, else the suspect rests
-//! again. A trial of which nothing is heard is over when it has lasted as long as a rest.
+//! again. A trial of which nothing is heard is over when it has lasted as long as a rest. Who was down and is found well
+//! by its health check is no suspect either.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -102,6 +103,13 @@ impl Passive {
             State::Trusted | State::Resting(..) | State::Trial(..) => None,
         });
         claimed.is_some() || self.state() == State::Trusted
+    }
+
+    /// Its health check has found it well after it was down: what was met before says nothing of it any more.
+    pub fn returned(&self) -> Option<Change> {
+        clear(&self.connect_failures);
+        clear(&self.server_errors);
+        self.recover(|state| state != State::Trusted)
     }
 
     /// A connection could not be opened.

@@ -46,6 +46,26 @@ fn what_is_found_is_what_the_next_client_gets_and_then_what_is_remembered() {
 }
 
 #[test]
+fn a_suspect_that_its_health_check_finds_well_again_is_asked_like_the_others() {
+    let mut site = Site::new(
+        "
+  - {name: files, address: 192.0.2.80, ports: [80], mode: l7-tcp, scheduler: weighted-round-robin,
+     passive_health: {connect_failures: 1, rest: 1h}, real_servers: [{name: a, address: 192.0.2.81}]}
+",
+    );
+    site.config.virtual_services[0].real_servers[0].port = Some(1);
+    site.commit();
+    site.connect("files").close();
+    assert_eq!(consider(&site, "files").suspects, ["a"]);
+    for (health, suspects) in
+        [(Health::Down, &["a"][..]), (Health::Checking, &["a"]), (Health::Down, &["a"]), (Health::Up, &[])]
+    {
+        site.say(|_| ServerInput { health, ..ServerInput::default() });
+        assert_eq!(consider(&site, "files").suspects, suspects, "{health:?}");
+    }
+}
+
+#[test]
 fn each_pool_is_asked_and_who_is_full_is_named() {
     let mut site = Site::new(SERVICES);
     let found = consider(&site, "shop");

@@ -98,7 +98,8 @@ pub struct PassiveHealth {
     pub connect_failures: u32,
     /// Answers with a status of 500 to 599 in a row (`l7-http`); 0: they do not count.
     pub server_errors: u32,
-    /// How long a suspect rests; a health check that succeeds meanwhile does not end it.
+    /// How long a suspect rests. A health check that goes on succeeding does not end it; one that finds the real
+    /// server well after it was down does.
     pub rest: Duration,
 }
 

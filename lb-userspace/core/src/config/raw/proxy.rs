@@ -66,7 +66,8 @@ record! {
         connect_failures: default(Number<u32, 0, 1_000_000>, Number(PassiveHealth::default().connect_failures)),
         /// Answers with a status of 500 to 599 in a row (l7-http); 0: they do not count.
         server_errors: default(Number<u32, 0, 1_000_000>, Number(PassiveHealth::default().server_errors)),
-        /// How long a suspect rests; a health check that succeeds meanwhile does not end it.
+        /// How long a suspect rests. A health check that goes on succeeding does not end it; one that finds the real
+        /// server well after it was down does.
         rest: default(Period<100, 3_600_000>, Period(PassiveHealth::default().rest)),
     }
 }

@@ -58,6 +58,24 @@ fn answers_of_500_to_599_count_and_others_do_not() {
 }
 
 #[test]
+fn who_returns_by_its_health_check_is_no_suspect_and_begins_anew() {
+    let now = Instant::now();
+    let passive = Passive::new(Some(config(2, 2)), now);
+    assert_eq!(passive.returned(), None, "it was none");
+    for fail in
+        [|passive: &Passive, now| passive.connect_failed(now), |passive: &Passive, now| passive.answered(500, now)]
+    {
+        assert_eq!(fail(&passive, now), None);
+        assert_eq!(passive.returned(), None, "one failure makes no suspect");
+        assert_eq!(fail(&passive, now), None, "and the one before does not count any more");
+        sentence(fail(&passive, now));
+        assert!(passive.is_suspect(now));
+        assert_eq!(passive.returned(), Some(Change::Recovered));
+        assert!(!passive.is_suspect(now) && passive.claim(now));
+    }
+}
+
+#[test]
 fn where_one_is_enough_the_sentence_says_so() {
     let now = Instant::now();
     let first = |happens: fn(&Passive, Instant) -> Option<Change>| {
