@@ -12,6 +12,7 @@ use std::time::Duration;
 use lb_core::config::model::Mode;
 use lb_core::proxy::Parsed;
 use lb_core::proxy::proxy_protocol;
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use rustls::ServerConfig;
 use tokio::io::Interest;
@@ -126,6 +127,12 @@ async fn proxy_header(stream: &TcpStream, timeout: Duration) -> io::Result<proxy
     // These bytes are there: they have been looked at.
     stream.try_io(Interest::READABLE, || Ok(recv(stream.as_raw_fd(), &mut taken, MsgFlags::empty()).map(drop)?))?;
     Ok(header)
+}
+
+/// Whether nothing has arrived that has not been taken.
+pub(super) fn is_silent(stream: &TcpStream) -> bool {
+    let looked = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    looked == Err(Errno::EAGAIN)
 }
 
 /// Looks at what has arrived, without taking it, until `parse` has what it wants. Gives that, and how many bytes it

@@ -39,7 +39,7 @@ use lb_core::proxy::http::ClientFacts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::connection::{Ends, peek};
+use super::connection::{Ends, is_silent, peek};
 use super::registry::Seat;
 use super::relay::End;
 use super::service::Service;
@@ -114,6 +114,8 @@ pub(super) async fn serve<S: End + 'static>(
         None if http2 => match tokio::time::timeout(timeout, begins_with_preface(stream.socket())).await {
             Ok(Ok(h2)) => h2,
             Ok(Err(_)) => return,
+            // Who has sent nothing at all may be a browser that keeps a connection ready.
+            Err(_) if is_silent(stream.socket()) => return,
             Err(_) => return service.counters.failures.count(Failure::RequestTimeout),
         },
         None => false,

@@ -130,6 +130,14 @@ impl Client {
         self.0.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
     }
 
+    /// Waits until the other side has closed, and nothing was said.
+    pub(super) fn ends(mut self) {
+        let mut heard = Vec::new();
+        // With something unread a connection ends by a reset.
+        let _ = self.0.read_to_end(&mut heard);
+        assert_eq!(heard, b"");
+    }
+
     pub(super) fn line(&mut self) -> String {
         let mut answer = String::new();
         self.0.read_line(&mut answer).expect("an answer");
