@@ -59,15 +59,8 @@ def read(path):
     checked(libnfs.nfs_close(context, handle))
 
 
-stop = False
-
-
-def on_term(*_):
-    global stop
-    stop = True
-
-
-signal.signal(signal.SIGTERM, on_term)
+# It stays pending: libnfs takes a poll(2) that a signal interrupts for a broken connection.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 url = libnfs.nfs_parse_url_dir(context, sys.argv[1].encode())
 if not url:
     sys.exit(libnfs.nfs_get_error(context).decode())
@@ -76,7 +69,7 @@ checked(libnfs.nfs_mount(context, url[0], url[1]))
 server = b"".join(read(b"/name")).decode()
 path = b"/session-%d" % os.getpid()
 handle, written, sent = opened(path, os.O_CREAT | os.O_RDWR), 0, hashlib.sha256()
-while not stop and written < MOST:
+while signal.SIGTERM not in signal.sigpending() and written < MOST:
     for _ in range(PIECES_OF_A_PART):
         piece = os.urandom(PIECE)
         if checked(libnfs.nfs_pwrite(context, handle, written, PIECE, piece)) != PIECE:

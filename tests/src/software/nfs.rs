@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::files;
 use super::python;
-use crate::lab::{Host, Output, Process, require};
+use crate::lab::{Host, Output, Process, require, wait_until};
 
 /// NFS.
 pub const PORT: u16 = 2049;
@@ -68,6 +68,26 @@ impl NfsServer {
         let this = Self { process };
         ensure!(known_to_rpcbind(host, host.v4())? == host.v4(), "rpcbind does not know its server's lock manager");
         Ok(this)
+    }
+
+    /// Holds it, and waits until a client's request lies unread at `host`: so the client waits for its answer.
+    ///
+    /// # Errors
+    /// When no request has come in time.
+    pub fn hold(&mut self, host: &Host) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP);
+        let requests = ["ss", "-Htn", "state", "established", &format!("sport = :{PORT}")];
+        wait_until("a request lies unread", ANSWER_DEADLINE, || {
+            let list = host.run(&requests)?.success()?.stdout;
+            let unread = |line: &str| line.split_whitespace().next().is_some_and(|bytes| bytes != "0");
+            ensure!(list.lines().any(unread), "none has come:\n{list}");
+            Ok(())
+        })
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&mut self) {
+        self.process.signal(Signal::SIGCONT);
     }
 
     /// Ends it and its rpcbind, as a power cut would end the programs.
@@ -193,12 +213,17 @@ impl Session {
         })
     }
 
+    /// Has it stop after the part that is under way.
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
     /// Has it stop, read back what it wrote, and compare.
     ///
     /// # Errors
     /// When anything of it failed, or what came back is different.
     pub fn finish(mut self) -> Result<Written> {
-        self.process.signal(Signal::SIGTERM);
+        self.stop();
         let output = self.process.wait_end(ANSWER_DEADLINE)?.success()?;
         let last = output.stdout.lines().last().unwrap_or_default();
         let told: Value = serde_json::from_str(last).with_context(|| format!("not JSON: {last}"))?;
