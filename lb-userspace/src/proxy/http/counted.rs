@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::small::one_or_many;
 use super::watch::Watch;
 use crate::proxy::relay::Meter as _;
 
@@ -44,7 +45,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = one_or_many(Pin::new(&mut self.stream), cx, bufs);
         self.count(written)
     }
 

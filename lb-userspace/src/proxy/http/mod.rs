@@ -12,6 +12,7 @@ mod exchange;
 mod executor;
 mod pace;
 mod request;
+mod small;
 mod stream;
 mod timer;
 mod upgrade;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::small::one_or_many;
 use crate::proxy::open::Opened;
 use crate::proxy::real_server::RealServer;
 use crate::proxy::relay::Meter as _;
@@ -92,8 +93,8 @@ impl AsyncWrite for ServerStream {
             return Poll::Ready(Ok(offered));
         }
         let written = match &mut self.stream {
-            Opened::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Opened::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Opened::Plain(stream) => one_or_many(Pin::new(stream), cx, bufs),
+            Opened::Encrypted(stream) => one_or_many(Pin::new(stream), cx, bufs),
         };
         self.count(written, offered)
     }
