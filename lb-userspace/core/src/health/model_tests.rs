@@ -68,8 +68,7 @@ impl Model {
     fn rise(&self, check: &HealthCheck, now: Instant) -> u32 {
         let lately = self.falls.iter().filter(|then| now - **then < Duration::from_secs(600)).count();
         match (check.flap_damping, lately) {
-            (false, _) => u32::from(check.rise),
-            (true, 0..=2) => u32::from(check.rise),
+            (false, _) | (true, 0..=2) => u32::from(check.rise),
             (true, 3) => u32::from(check.rise) * 2,
             (true, 4) => u32::from(check.rise) * 4,
             (true, 5) => u32::from(check.rise) * 8,
