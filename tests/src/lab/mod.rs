@@ -85,7 +85,7 @@ impl Lab {
         ensure_root()?;
         let gate = Gate::enter()?;
         prepare_machine()?;
-        let turn = gate.turn()?;
+        let turn = Turn::take(&gate)?;
         let number = LABS_OF_THIS_PROCESS.fetch_add(1, Ordering::Relaxed);
         stale::remove_labs_named(name)?;
         let mut lab = Self::create(format!("lb-{name}-{}-{number}", std::process::id()))?;

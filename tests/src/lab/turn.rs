@@ -42,8 +42,11 @@ impl Gate {
                 .context("another lab is at the gate")
         })
     }
+}
 
-    pub(super) fn turn(&self) -> Result<Turn> {
+impl Turn {
+    /// For who is at the gate.
+    pub(super) fn take(_: &Gate) -> Result<Self> {
         wait_until("the labs of other tests are over", DEADLINE, || {
             let group = std::env::var("NEXTEST_TEST_GROUP").unwrap_or_default();
             if group == LIGHT { beside_another() } else { alone() }
