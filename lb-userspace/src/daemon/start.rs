@@ -62,13 +62,16 @@ impl Daemon {
         let ids = numbers::adopt(&runtime, &installed)?;
         let now = Instant::now();
         let came_back = !installed.services.is_empty();
-        make_state_directory(&options.state_dir);
         let health = health::read(&runtime, SystemTime::now());
         let past = Past { installed, ids, orders: orders::read(&options.state_dir), health };
         let config_proxy = config.node.proxy;
         let seed = u64::from(clock.now()?) << 32 | u64::from(std::process::id());
         let control =
             Control::new(config, past, clock.tick(), seed, now).context("the configuration cannot be carried out")?;
+        // Before the tables carry the numbers, and before anything that the daemon can do without: a start that fails
+        // here has changed nothing, and has said nothing else.
+        numbers::keep(&runtime, control.ids())?;
+        make_state_directory(&options.state_dir);
         let (successor_receiver, waiting) = takeover::listen(&runtime)?;
         let inbox = Inbox {
             requests,
@@ -128,8 +131,6 @@ impl Daemon {
             orders_problem: None,
             problems: BTreeMap::new(),
         };
-        // Before the tables carry the numbers: a start that fails here has changed nothing.
-        numbers::keep(&daemon.options.runtime_dir(), daemon.control.ids())?;
         daemon.write_plan()?;
         if program::has_aside(&daemon.options.pin_dir) {
             // The attached program forwards by the tables of before until the new ones are filled.

@@ -13,6 +13,7 @@ mod packet_socket;
 mod pass_program;
 mod process;
 mod stale;
+mod turn;
 mod wait;
 
 use std::fs::{self, File};
@@ -21,13 +22,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 
 use pass_program::PassProgram;
+use turn::{Gate, Turn, lock};
 
 pub use capture::{Capture, Captured, Direction};
 pub use host::Host;
@@ -39,8 +40,6 @@ pub use wait::wait_until;
 const RUN_DIRECTORY: &str = "/run/lb-lab";
 /// Where the pins of every lab's balancer lie.
 const BPF_DIRECTORY: &str = "/sys/fs/bpf";
-/// A lab waits this long for the lab of another test to be over.
-const TURN_DEADLINE: Duration = Duration::from_secs(900);
 
 static LABS_OF_THIS_PROCESS: AtomicU32 = AtomicU32::new(0);
 
@@ -54,8 +53,7 @@ pub struct Lab {
     hosts: AtomicU8,
     /// Held while this process lives: how a later run knows whether this lab is stale.
     _alive: Option<Flock<File>>,
-    /// Labs take turns: they share two CPUs, and deadlines are tested.
-    _turn: Option<Flock<File>>,
+    _turn: Option<Turn>,
     left_standing: bool,
 }
 
@@ -79,19 +77,19 @@ pub struct Network {
 }
 
 impl Lab {
-    /// An empty lab, alone on this machine until it is dropped.
+    /// An empty lab, alone on this machine or beside one more, until it is dropped.
     ///
     /// # Errors
-    /// When not root, when another lab does not end, or when the kernel refuses a namespace.
+    /// When not root, when other labs do not end, or when the kernel refuses a namespace.
     pub fn new(name: &str) -> Result<Self> {
+        ensure_root()?;
+        let gate = Gate::enter()?;
         prepare_machine()?;
-        let turn = wait_until("the lab of another test is over", TURN_DEADLINE, || {
-            lock(&Path::new(RUN_DIRECTORY).join("turn"))?.context("another lab holds the turn")
-        })?;
+        let turn = Turn::take(&gate)?;
         let number = LABS_OF_THIS_PROCESS.fetch_add(1, Ordering::Relaxed);
         stale::remove_labs_named(name)?;
         let mut lab = Self::create(format!("lb-{name}-{}-{number}", std::process::id()))?;
-        lab._alive = lock(&lab.folder.join("alive"))?;
+        lab._alive = lock(&lab.folder.join("alive"), FlockArg::LockExclusiveNonblock)?;
         lab._turn = Some(turn);
         Ok(lab)
     }
@@ -102,6 +100,7 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn standing(name: &str) -> Result<Self> {
+        ensure_root()?;
         prepare_machine()?;
         let id = format!("lb-{name}");
         stale::remove_lab(&id)?;
@@ -281,8 +280,12 @@ fn pass_pin(id: &str) -> PathBuf {
     Path::new(BPF_DIRECTORY).join(format!("{id}-pass"))
 }
 
-fn prepare_machine() -> Result<()> {
+fn ensure_root() -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "the lab makes network namespaces: run it as root");
+    Ok(())
+}
+
+fn prepare_machine() -> Result<()> {
     require("ip", "iproute2")?;
     require("nsenter", "util-linux")?;
     require("ethtool", "ethtool")?;
@@ -292,16 +295,6 @@ fn prepare_machine() -> Result<()> {
         run_here("mount", &["-t", "bpf", "bpf", BPF_DIRECTORY])?;
     }
     Ok(())
-}
-
-/// The lock, or `None` when another process holds it.
-fn lock(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-    }
 }
 
 fn add_namespace(name: &str) -> Result<()> {

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::FlockArg;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{BPF_DIRECTORY, RUN_DIRECTORY, lock, pass_pin, run_here, wait_until};
+use super::turn::lock;
+use super::{BPF_DIRECTORY, RUN_DIRECTORY, pass_pin, run_here, wait_until};
 
 /// Removes every lab of this name whose run is over.
 pub(super) fn remove_labs_named(name: &str) -> Result<()> {
@@ -22,7 +24,7 @@ pub(super) fn remove_labs_named(name: &str) -> Result<()> {
             continue;
         }
         // A lock that can be taken was held by a process that is gone.
-        let Some(_lock) = lock(&entry.path().join("alive"))? else { continue };
+        let Some(_lock) = lock(&entry.path().join("alive"), FlockArg::LockExclusiveNonblock)? else { continue };
         remove_lab(&id)?;
     }
     Ok(())

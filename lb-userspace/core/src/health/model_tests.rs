@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::tests::{bad, good, target};
-use super::{Action, Health, Input, State, Target, TargetId};
+use super::tests::{bad, target};
+use super::{Action, Health, Input, Outcome, State, Target, TargetId};
 use crate::config::model::{HealthCheck, Probe};
 
 /// What a shell will report of the probes of a target, in turn; `None`: nothing, ever.
@@ -22,7 +22,7 @@ fn case() -> impl Strategy<Value = Case> {
     let script = prop::collection::vec(prop::option::weighted(0.8, (0..400u64, any::<bool>())), 1..20);
     // Often enough to be damped heavily, or so seldom that falls are forgiven.
     let interval = prop_oneof![2 => 1..500u64, 1 => 20_000..120_000u64];
-    (interval, 1..300u64, 0..4u8, 0..4u8, any::<bool>(), script).prop_map(
+    (interval, 1..300u64, 1..4u8, 1..4u8, any::<bool>(), script).prop_map(
         |(interval, timeout, rise, fall, damped, script)| {
             let check = HealthCheck {
                 probe: Probe::Connect,
@@ -68,12 +68,11 @@ impl Model {
     fn rise(&self, check: &HealthCheck, now: Instant) -> u32 {
         let lately = self.falls.iter().filter(|then| now - **then < Duration::from_secs(600)).count();
         match (check.flap_damping, lately) {
-            (false, _) => u32::from(check.rise),
-            (true, 0..=2) => u32::from(check.rise).max(1),
-            (true, 3) => u32::from(check.rise).max(1) * 2,
-            (true, 4) => u32::from(check.rise).max(1) * 4,
-            (true, 5) => u32::from(check.rise).max(1) * 8,
-            (true, _) => u32::from(check.rise).max(1) * 16,
+            (false, _) | (true, 0..=2) => u32::from(check.rise),
+            (true, 3) => u32::from(check.rise) * 2,
+            (true, 4) => u32::from(check.rise) * 4,
+            (true, 5) => u32::from(check.rise) * 8,
+            (true, _) => u32::from(check.rise) * 16,
         }
     }
 }
@@ -87,14 +86,27 @@ struct World {
     turns: BTreeMap<TargetId, usize>,
     probing: BTreeMap<TargetId, Probing>,
     /// Outcomes of cancelled probes that a shell reports all the same.
-    late: Vec<(TargetId, u32, Instant, bool)>,
+    late: Vec<(TargetId, u32, Report)>,
 }
 
 struct Probing {
     generation: u32,
     deadline: Instant,
-    /// When which outcome will be reported.
-    report: Option<(Instant, bool)>,
+    report: Option<Report>,
+}
+
+/// What a shell will say, and when.
+#[derive(Clone, Copy)]
+struct Report {
+    at: Instant,
+    /// How long the real server took; `None`: it failed.
+    latency: Option<Duration>,
+}
+
+impl Report {
+    fn outcome(self) -> Outcome {
+        self.latency.map_or_else(bad, |latency| Outcome::Success { latency })
+    }
 }
 
 impl World {
@@ -128,23 +140,22 @@ impl World {
 
     /// The next moment at which something happens.
     fn next(&self) -> Option<Instant> {
-        let reports = self.probing.values().filter_map(|probing| probing.report.map(|(at, _)| at));
-        reports.chain(self.late.iter().map(|(_, _, at, _)| *at)).chain(self.health.next_deadline()).min()
+        let reports = self.probing.values().filter_map(|probing| probing.report);
+        let reports = reports.chain(self.late.iter().map(|(_, _, report)| *report));
+        reports.map(|report| report.at).chain(self.health.next_deadline()).min()
     }
 
     fn step(&mut self, now: Instant) {
-        for (id, generation, _, ok) in self.late.extract_if(.., |(_, _, at, _)| *at <= now) {
-            let outcome = if ok { good() } else { bad() };
-            self.health.handle(Input::Outcome { id, generation, outcome }, now);
+        for (id, generation, report) in self.late.extract_if(.., |(_, _, report)| report.at <= now) {
+            self.health.handle(Input::Outcome { id, generation, outcome: report.outcome() }, now);
         }
-        let is_due = |probing: &Probing| probing.report.is_some_and(|(at, _)| at <= now);
+        let is_due = |probing: &Probing| probing.report.is_some_and(|report| report.at <= now);
         let due: Vec<_> = self.probing.extract_if(.., |_, probing| is_due(probing)).collect();
         for (id, Probing { generation, deadline, report }) in due {
-            let ok = report.is_some_and(|(_, ok)| ok);
-            let outcome = if ok { good() } else { bad() };
-            self.health.handle(Input::Outcome { id, generation, outcome }, now);
+            let report = report.expect("it is due");
+            self.health.handle(Input::Outcome { id, generation, outcome: report.outcome() }, now);
             if let Some(model) = self.models.get_mut(&id) {
-                model.apply(ok && now <= deadline, &self.cases[&id].check, now);
+                model.apply(report.latency.is_some() && now <= deadline, &self.cases[&id].check, now);
             }
         }
         self.drain(now);
@@ -160,8 +171,10 @@ impl World {
                     assert_eq!(*check, self.cases[&id].check);
                     let turn = self.turns.entry(id).or_default();
                     let script = &self.cases[&id].script;
-                    let report =
-                        script[*turn % script.len()].map(|(delay, ok)| (now + Duration::from_millis(delay), ok));
+                    let report = script[*turn % script.len()].map(|(delay, ok)| {
+                        let delay = Duration::from_millis(delay);
+                        Report { at: now + delay, latency: ok.then_some(delay) }
+                    });
                     *turn += 1;
                     let probing = Probing { generation, deadline: now + check.timeout, report };
                     let old = self.probing.insert(id, probing);
@@ -171,7 +184,7 @@ impl World {
                 Action::Cancel { id, generation } => {
                     let probing = self.probing.remove(&id).expect("a probe under way");
                     assert_eq!(probing.generation, generation);
-                    self.late.extend(probing.report.map(|(at, ok)| (id, generation, at, ok)));
+                    self.late.extend(probing.report.map(|report| (id, generation, report)));
                     // A cancel before the deadline comes from a reload, and is not an outcome.
                     if now >= probing.deadline
                         && let Some(model) = self.models.get_mut(&id)

@@ -1,6 +1,8 @@
 //! Which ports services take of their real servers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::name;
@@ -29,7 +31,12 @@ pub(super) fn rewrites_clash(services: &[At<Service>], cx: &mut Context<'_>) {
         }
     }
     let mut shared = SharedPorts { ports: &ports, known: HashMap::new() };
+    let mut crowds = Crowds::default();
     for (snats, proxies) in by_address.values() {
+        let (a, b) = (crowd(snats), crowd(proxies));
+        if !crowds.clash((a, b), |(a, b)| common(&ranges(a, &ports), &ranges(b, &ports)).is_some()) {
+            continue;
+        }
         for (snat, proxy) in snats.iter().flat_map(|snat| proxies.iter().map(move |proxy| (snat, proxy))) {
             if cx.problems.is_full() {
                 return;
@@ -74,7 +81,11 @@ pub(super) fn nat_shares_a_port(services: &[At<Service>], cx: &mut Context<'_>) 
     for transport in Transport::ALL {
         let ports = ports_of_all(transport, services);
         let mut shared = SharedPorts { ports: &ports, known: HashMap::new() };
+        let mut crowds = Crowds::default();
         for uses in by_address.values() {
+            if !crowds.clash(crowd(uses), |crowd| overlap(&ranges(crowd, &ports))) {
+                continue;
+            }
             // One pair for each real server is enough to say what happens.
             let mut pairs = uses.iter().enumerate().flat_map(|(at, b)| uses[..at].iter().map(move |a| (a, b)));
             let first = pairs.find_map(|(a, b)| match a.index == b.index {
@@ -139,6 +150,63 @@ fn ports_of_all(transport: Transport, services: &[At<Service>]) -> Vec<Vec<PortR
     services.iter().map(|service| ports_over(transport, &service.value)).collect()
 }
 
+/// Who uses one real server: services by their index, and the port there.
+type Crowd = Vec<(usize, Option<u16>)>;
+
+fn crowd(uses: &[ServerUse<'_>]) -> Crowd {
+    uses.iter().map(|u| (u.index, u.port)).collect()
+}
+
+/// Whether any two of a crowd clash. Most real servers of a configuration are used by the same services, and
+/// hundreds of services make more pairs than anybody waits for: each crowd is looked at once, and as a whole.
+struct Crowds<C> {
+    known: HashMap<C, bool>,
+}
+
+impl<C> Default for Crowds<C> {
+    fn default() -> Self {
+        Self { known: HashMap::new() }
+    }
+}
+
+impl<C: Hash + Eq> Crowds<C> {
+    fn clash(&mut self, crowd: C, look: impl FnOnce(&C) -> bool) -> bool {
+        match self.known.entry(crowd) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let clash = look(new.key());
+                *new.insert(clash)
+            }
+        }
+    }
+}
+
+/// All ports that a crowd uses, sorted; those of a service once, though it uses them twice.
+fn ranges(crowd: &[(usize, Option<u16>)], ports: &[Vec<PortRange>]) -> Vec<PortRange> {
+    let distinct: BTreeSet<&(usize, Option<u16>)> = crowd.iter().collect();
+    let mut ranges = Vec::new();
+    for (index, port) in distinct {
+        match port {
+            // What the service does not carry over this transport it does not send there either.
+            _ if ports[*index].is_empty() => {}
+            Some(port) => ranges.push(PortRange { first: *port, last: *port }),
+            None => ranges.extend_from_slice(&ports[*index]),
+        }
+    }
+    ranges.sort();
+    ranges
+}
+
+/// Whether any two of some sorted ranges share a port.
+fn overlap(ranges: &[PortRange]) -> bool {
+    let mut end = None;
+    ranges.iter().any(|range| {
+        let shares = end.is_some_and(|end| range.first <= end);
+        end = end.max(Some(range.last));
+        shares
+    })
+}
+
 /// Ports that two services have in common; each pair of services is compared once.
 struct SharedPorts<'p> {
     ports: &'p [Vec<PortRange>],
@@ -167,7 +235,7 @@ fn holds(ranges: &[PortRange], port: u16) -> bool {
     after > 0 && ranges[after - 1].last >= port
 }
 
-/// The first port that two sorted lists of ranges share.
+/// The first port that two sorted lists of ranges share; ranges of one list may overlap.
 fn common(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
@@ -183,3 +251,6 @@ fn common(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Properties over configurations and texts that nobody wrote.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -50,9 +50,16 @@ fn source_ports() -> BoxedStrategy<PortRange> {
         .boxed()
 }
 
-pub(super) fn config() -> BoxedStrategy<Config> {
-    let pair = (1..=255u8, 1..=254u8, 1..4096u64, any::<bool>(), 1..=65535u16).prop_map(
-        |(virtual_router_id, priority, centiseconds, preempt, port)| HighAvailability {
+/// Where this machine itself listens: anywhere, on itself, or on what may be a VIP.
+fn own_address() -> BoxedStrategy<SocketAddr> {
+    let address = prop::sample::select(vec!["0.0.0.0", "::", "127.0.0.1", "::1", "10.0.0.1", "10.0.0.3"]);
+    (address, 1..=65535u16).prop_map(|(address, port)| SocketAddr::new(address.parse().unwrap(), port)).boxed()
+}
+
+fn pair() -> BoxedStrategy<HighAvailability> {
+    let sync = (proptest::option::of(own_address()), 1..=65535u16);
+    (1..=255u8, 1..=254u8, 1..4096u64, any::<bool>(), sync)
+        .prop_map(|(virtual_router_id, priority, centiseconds, preempt, (listen, port))| HighAvailability {
             role: HaRole::Secondary,
             peer: "2001:db8::1".parse().unwrap(),
             vrrp: Vrrp {
@@ -62,19 +69,42 @@ pub(super) fn config() -> BoxedStrategy<Config> {
                 advertisement_interval: Duration::from_millis(centiseconds * 10),
                 preempt,
             },
-            sync: Sync { listen: None, port, key: Secret::File("ha.key".into()) },
-        },
-    );
+            sync: Sync { listen, port, key: Secret::File("ha.key".into()) },
+        })
+        .boxed()
+}
+
+pub(super) fn config() -> BoxedStrategy<Config> {
     (
         proptest::option::of(name()),
         (1024..67_108_864u32, seconds(1..604_800), source_ports(), proxy::node()),
+        proptest::option::of(own_address()),
         (name(), proptest::option::of("[a-z]{1,9}")),
-        proptest::option::of(pair),
+        proptest::option::of(pair()),
         proptest::collection::vec(virtual_service(), 0..5),
     )
         .prop_map(
-            |(node_name, (flows, udp, source_ports, proxy), (file, ocsp), high_availability, mut virtual_services)| {
+            |(
+                node_name,
+                (flows, udp, source_ports, proxy),
+                mut metrics_address,
+                (file, ocsp),
+                mut high_availability,
+                mut virtual_services,
+            )| {
                 number(&mut virtual_services);
+                if let Some(address) = &mut metrics_address {
+                    move_off_services(address, &virtual_services);
+                }
+                if let Some(pair) = &mut high_availability {
+                    let sync = &mut pair.sync;
+                    let mut address = sync.listen.unwrap_or(([0, 0, 0, 0], sync.port).into());
+                    move_off_services(&mut address, &virtual_services);
+                    match &mut sync.listen {
+                        Some(listen) => *listen = address,
+                        None => sync.port = address.port(),
+                    }
+                }
                 let one = Certificate::Pfx {
                     pfx: (&file).into(),
                     password: Some(Secret::File(file.clone().into())),
@@ -87,7 +117,7 @@ pub(super) fn config() -> BoxedStrategy<Config> {
                         limits: Limits { flows, ..Limits::default() },
                         flow_timeouts: FlowTimeouts { udp, ..FlowTimeouts::default() },
                         source_ports,
-                        metrics_address: (udp.as_secs() % 2 == 0).then(|| ([127, 0, 0, 1], 9707).into()),
+                        metrics_address,
                         proxy,
                     },
                     certificates: [
@@ -120,6 +150,21 @@ fn number(services: &mut [VirtualService]) {
             server.name = format!("server {at}");
         }
     }
+}
+
+/// To the next port that no proxied service takes: what this machine offers there could not start.
+fn move_off_services(address: &mut SocketAddr, services: &[VirtualService]) {
+    let is_taken = |port: &u16| {
+        services.iter().filter(|service| !service.mode.is_layer_4()).any(|service| {
+            let shares = address.ip().is_unspecified() || address.ip() == service.address;
+            let is_port = |range: &PortRange| (range.first..=range.last).contains(port);
+            let is_tls = || service.tls.as_ref().is_some_and(|tls| tls.port == *port);
+            shares && (service.ports.iter().any(is_port) || is_tls())
+        })
+    };
+    let port = address.port();
+    let free = (port..=u16::MAX).chain(1..port).find(|port| !is_taken(port));
+    address.set_port(free.expect("services take few ports"));
 }
 
 /// What can go wrong in an editor.
