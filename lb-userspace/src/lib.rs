@@ -2,6 +2,7 @@
 //! Decisions are in `lb_core`.
 
 mod advice;
+pub mod allocator;
 pub mod api;
 pub mod cli;
 pub mod config_files;

@@ -5,15 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use lb_userspace::allocator::Allocator;
 use lb_userspace::cli;
 use lb_userspace::daemon::{self, Options};
 use lb_userspace::dataplane::program;
 use lb_userspace::telemetry::{LogFormat, Telemetry};
 
-/// A request of the proxy is a few dozen allocations: the C library's cost a tenth of its time, and what it frees between
-/// connections that stay it does not give back.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Load balancer: forwards layer 4 traffic in XDP and looks after the real servers.
 #[derive(Parser)]

@@ -23,7 +23,11 @@ use super::http::Idle;
 use super::registry::Registry;
 use super::service::Service;
 use super::signal::Signal;
+use crate::allocator;
 use lb_core::proxy::failure::Failure;
+
+/// How often a worker looks for what it can do without.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// After a connection could not be accepted, because no file can be opened or there is no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -144,13 +148,22 @@ impl Worker {
 
 async fn work(number: usize, mut orders: mpsc::Receiver<Order>, shared: Arc<Shared>) {
     let local = Rc::new(Local { number, shared, idle: Idle::default() });
-    let sweeper = Rc::clone(&local);
-    spawn_local(async move { sweeper.idle.sweep().await });
+    spawn_local(sweep(Rc::clone(&local)));
     while let Some(Order::Listen(listener, socket)) = orders.recv().await {
         match TcpListener::from_std(socket) {
             Ok(socket) => drop(spawn_local(accept(Rc::clone(&local), listener, socket))),
             Err(error) => warn!(address = %listener.address, %error, "a listening socket cannot be used"),
         }
+    }
+}
+
+/// Lets go of what nobody has used for a while, for ever.
+async fn sweep(local: Rc<Local>) {
+    let mut interval = tokio::time::interval(SWEEP);
+    loop {
+        interval.tick().await;
+        local.idle.sweep();
+        allocator::give_back();
     }
 }
 

@@ -272,17 +272,13 @@ impl Idle {
         }
     }
 
-    /// Closes what has waited long enough, for ever.
-    pub(in crate::proxy) async fn sweep(&self) {
-        let mut interval = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            interval.tick().await;
-            self.waiting.borrow_mut().retain(|_, waiting| {
-                waiting.retain_mut(|one| one.upstream.used.elapsed() < IDLE && one.is_usable());
-                !waiting.is_empty()
-            });
-            self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
-        }
+    /// Closes what has waited long enough.
+    pub(in crate::proxy) fn sweep(&self) {
+        self.waiting.borrow_mut().retain(|_, waiting| {
+            waiting.retain_mut(|one| one.upstream.used.elapsed() < IDLE && one.is_usable());
+            !waiting.is_empty()
+        });
+        self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
     }
 }
 
