@@ -1,0 +1,1 @@
+//! Bytes in, heads and bodies out, and back.
