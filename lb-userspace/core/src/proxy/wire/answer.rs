@@ -168,7 +168,9 @@ impl Signs {
                 self.length = Some(length.filter(|_| same));
             }
         } else if *name == TRANSFER_ENCODING {
-            self.chunked = items(value).last().map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+            // Of a list with strange bytes no coding is known, as with hyper.
+            let last = value.to_str().ok().and_then(|_| items(value).last());
+            self.chunked = Some(last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")));
         } else if *name == CONNECTION {
             for option in items(value) {
                 self.close |= option.eq_ignore_ascii_case(b"close");
@@ -190,16 +192,11 @@ impl Signs {
     /// Leaves one Content-Length if there is one number and no Transfer-Encoding, otherwise none: nobody after this
     /// shall read it in another way.
     fn settle(&self, headers: &mut HeaderMap) {
-        match self.length {
-            None => {}
-            Some(Some(length)) if self.chunked.is_none() => {
-                if self.repeated {
-                    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                }
-            }
-            Some(_) => {
-                headers.remove(CONTENT_LENGTH);
-            }
+        let Some(length) = self.length else { return };
+        match length.filter(|_| self.chunked.is_none()) {
+            None => drop(headers.remove(CONTENT_LENGTH)),
+            Some(length) if self.repeated => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+            Some(_) => {}
         }
     }
 

@@ -105,8 +105,9 @@ impl Chunks {
             (State::Size, _) if self.digits == 0 => return Err(BadAnswer::ChunkSize),
             (State::Size | State::Blank | State::Extension, b'\r') => State::LineFeed,
             (State::Size | State::Blank, b' ' | b'\t') => self.extension(State::Blank)?,
-            (State::Size | State::Blank, b';') => self.extension(State::Extension)?,
-            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.extension(State::Extension)?,
+            (State::Size | State::Blank, b';') | (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.extension(State::Extension)?
+            }
             (State::LineFeed, b'\n') => {
                 self.digits = 0;
                 if self.left == 0 { State::Trailers } else { State::Data }
