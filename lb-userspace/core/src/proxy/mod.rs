@@ -15,5 +15,6 @@ pub mod proxy_protocol;
 pub mod rdp;
 pub mod retry;
 pub mod steering;
+pub mod wire;
 
 pub use parsed::Parsed;
