@@ -5,7 +5,6 @@
 //! free, so that a high number says that all below are in use.
 
 use std::os::fd::{AsFd, AsRawFd as _, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -13,17 +12,6 @@ use nix::sys::resource::{Resource, getrlimit};
 const SHARE: u64 = 8;
 /// No more than so many.
 const MOST: u64 = 1024;
-
-/// How many files the process may open; not asked of the kernel for each connection. 0: not known yet.
-static LIMIT: AtomicU64 = AtomicU64::new(0);
-
-/// Asks again how many files the process may open, which prlimit(1) may have changed. Called about once a second.
-pub(super) fn look() -> u64 {
-    // It fails for no process's own limit.
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(limit, _)| limit);
-    LIMIT.store(limit, Relaxed);
-    limit
-}
 
 /// Whether a client is to wait, whose connection is this.
 pub(super) fn are_short(socket: &impl AsFd) -> bool {
@@ -42,10 +30,7 @@ pub(super) fn are_still_short(socket: &impl AsFd) -> bool {
 }
 
 fn is_above(number: RawFd, part: u64) -> bool {
-    let limit = match LIMIT.load(Relaxed) {
-        0 => look(),
-        limit => limit,
-    };
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
     u64::try_from(number).is_ok_and(|number| number >= limit - kept(limit) / part)
 }
 
@@ -59,7 +44,7 @@ mod tests {
 
     #[test]
     fn an_eighth_of_the_files_is_kept_and_half_of_that_from_everybody() {
-        let limit = look();
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let (first, last) = (limit - kept(limit), limit - kept(limit) / 2);
         for (number, short, very) in
             [(first - 1, false, false), (first, true, false), (last - 1, true, false), (last, true, true)]

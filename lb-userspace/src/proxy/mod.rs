@@ -318,7 +318,6 @@ impl Proxy {
     /// Cuts what has had its time, and forgets what has ended. Called about once a second.
     pub fn tidy(&mut self, now: Instant) {
         self.shared.registry.tick(now);
-        descriptors::look();
         self.remembered.clear();
         for service in self.services.values() {
             if let Some(records) = &service.glance().clients {
