@@ -21,8 +21,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::exchange::Exchange;
 use super::pace::Pace;
 use super::timer::Timer;
-use super::upstream::Way;
+use super::upstream::Upstream;
 use lb_core::proxy::failure::Failure;
+use lb_core::proxy::wire;
 
 /// How long a client's body is held back when the real server says nothing to `Expect: 100-continue` (RFC 9110
 /// section 10.1.1: a client must not wait for ever, and so neither must this).
@@ -161,11 +162,41 @@ pub(super) enum Outgoing {
     Tunnel,
 }
 
+/// Where the body of an answer comes from.
+pub(super) enum From {
+    /// Over a connection that the request has for itself.
+    Alone(Box<Upstream>, wire::Body),
+    /// Over one of HTTP/2.
+    Shared(Incoming),
+}
+
+impl From {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self {
+            Self::Alone(upstream, body) => upstream.http.poll_frame(body, cx).map_err(|broken| broken.failure()),
+            Self::Shared(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| Failure::ServerFailed),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Alone(_, body) => body.is_over(),
+            Self::Shared(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Alone(_, body) => body.exact().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Shared(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
 /// The body of a real server's answer.
 pub(super) struct ServerBody {
-    incoming: Incoming,
-    /// The connection that it comes over, and how it moves; `None` once it is complete.
-    way: Option<(Way, Pace)>,
+    /// `None` once it is complete.
+    from: Option<(From, Pace)>,
     exchange: Box<Exchange>,
 }
 
@@ -174,16 +205,17 @@ pub(super) struct ServerBody {
 #[error("the answer of the real server broke off: {}", .0.word())]
 pub(super) struct BrokenOff(Failure);
 
-impl From<Infallible> for BrokenOff {
+impl std::convert::From<Infallible> for BrokenOff {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
 impl ServerBody {
-    pub(super) fn new(incoming: Incoming, way: Way, pace: Pace, exchange: Box<Exchange>) -> Box<Self> {
-        let mut body = Box::new(Self { incoming, way: Some((way, pace)), exchange });
-        if body.incoming.is_end_stream() {
+    pub(super) fn new(from: From, pace: Pace, exchange: Box<Exchange>) -> Box<Self> {
+        let is_over = from.is_over();
+        let mut body = Box::new(Self { from: Some((from, pace)), exchange });
+        if is_over {
             body.complete();
         }
         body
@@ -192,15 +224,13 @@ impl ServerBody {
     /// The connection may carry the next request.
     fn complete(&mut self) {
         self.exchange.completed();
-        if let Some((Way::Alone(upstream), pace)) = self.way.take()
-            && pace.is_request_sent()
-        {
+        if let Some((From::Alone(upstream, _), pace)) = self.from.take() {
             self.exchange.idle().give_back(upstream, pace.into_alarm());
         }
     }
 
     fn fail(&mut self, failure: Failure) -> BrokenOff {
-        self.way = None;
+        self.from = None;
         self.exchange.failed(failure);
         BrokenOff(failure)
     }
@@ -212,32 +242,29 @@ impl Body for ServerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
-        if let Some((Way::Alone(upstream), _)) = &mut this.way {
-            // What it has read before it was closed is still there.
-            upstream.drive(cx);
-        }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let Some((from, pace)) = &mut this.from else { return Poll::Ready(None) };
+        match from.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some((_, pace)) = &mut this.way {
-                    pace.moved();
-                }
+                pace.moved();
+                let is_over = from.is_over();
                 this.exchange.holds();
                 this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
-                if this.way.is_some() && this.incoming.is_end_stream() {
+                if is_over {
                     this.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.fail(Failure::ServerFailed)))),
+            Poll::Ready(Some(Err(failure))) => {
+                let failure = pace.broken().unwrap_or(failure);
+                Poll::Ready(Some(Err(this.fail(failure))))
+            }
             Poll::Ready(None) => {
-                if this.way.is_some() {
-                    this.complete();
-                }
+                this.complete();
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 this.exchange.waits();
-                match this.way.as_mut().and_then(|(_, pace)| pace.poll(cx)) {
+                match pace.poll(cx) {
                     Some(failure) => Poll::Ready(Some(Err(this.fail(failure)))),
                     None => Poll::Pending,
                 }
@@ -246,11 +273,11 @@ impl Body for ServerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.from.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.from.as_ref().map_or_else(|| SizeHint::with_exact(0), |(from, _)| from.size_hint())
     }
 }
 

@@ -7,9 +7,12 @@
 //! and the connection to its real server is driven there too ([`upstream`]).
 
 mod body;
+mod conversation;
 mod counted;
 mod exchange;
 mod executor;
+
+mod letter;
 mod pace;
 mod request;
 mod small;

@@ -82,9 +82,9 @@ impl Pace {
         self.still = None;
     }
 
-    /// Whether the real server has got the whole request.
-    pub(super) fn is_request_sent(&self) -> bool {
-        self.progress.is_done()
+    /// Why no more of the request can come.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.progress.broken()
     }
 
     /// Of the real server's signal, from before the connection was made.

@@ -4,26 +4,28 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::TrySendError;
+use hyper::client::conn::http2;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{ALLOW, CONNECTION, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::response;
 use hyper::{Request, Response, StatusCode, Version};
-use lb_core::proxy::http::{
-    Answer, BodyProgress, Decision, Forward, Origin, Policy, examine, examine_answer, may_repeat, to_http1, to_http2,
-};
+use lb_core::proxy::http::{Answer, Decision, Forward, Origin, Policy, examine, examine_answer, to_http1, to_http2};
 
 use super::Connection;
-use super::body::{Gate, Outgoing, Progress, RequestBody, ServerBody};
+use super::body::{From as Source, Gate, Outgoing, RequestBody, ServerBody};
+use super::conversation::{Broken, Conversation};
 use super::exchange::Exchange;
 use super::executor::Reading;
+use super::letter::Letter;
 use super::pace::Pace;
 use super::upgrade::Tunnel;
 use super::upstream::{Way, send_shared};
@@ -31,25 +33,35 @@ use crate::proxy::choose::{Asker, choose};
 use crate::proxy::open::tell;
 use crate::proxy::service::{Entry, Running};
 use lb_core::proxy::failure::Failure;
+use lb_core::proxy::wire::Head;
 
 /// A connection that its server had closed is replaced so many times at most.
 const STALE: usize = 3;
 
-/// Answers one request. Boxed: between two requests a connection has no room for one.
-pub(super) fn handle(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>> {
-    let reading = connection.is_h2.then(Rc::<Reading>::default);
-    connection.newest.set(reading.clone());
-    Box::pin(async move { Ok(answer(connection, request, reading).await) })
+/// The answer to a request.
+pub(super) enum Answering {
+    /// It is there already.
+    Own(Option<Response<Outgoing>>),
+    /// It is asked for. Boxed: between two requests a connection has no room for one.
+    Asked(Pin<Box<dyn Future<Output = Response<Outgoing>>>>),
 }
 
-async fn answer(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-    reading: Option<Rc<Reading>>,
-) -> Response<Outgoing> {
+impl Future for Answering {
+    type Output = Result<Response<Outgoing>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Own(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Self::Asked(asked) => asked.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// Answers one request. What needs no waiting is done before there is anything to wait for: what a future takes with it
+/// is copied.
+pub(super) fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> Answering {
+    let reading = connection.is_h2.then(Rc::<Reading>::default);
+    connection.newest.set(reading.clone());
     let running = connection.service.running();
     let (mut head, incoming) = request.into_parts();
     let is_head = head.method == hyper::Method::HEAD;
@@ -58,21 +70,29 @@ async fn answer(
     let whole = incoming.is_end_stream();
     let mut exchange = Exchange::begin(Rc::clone(&connection), Arc::clone(&running), &head, whole);
     exchange.reading = reading;
-    let Some(policy) = &running.policy else { return own(exchange, None) };
-    let mut response = match judge(policy, &mut head, &connection) {
+    let Some(policy) = &running.policy else { return Answering::Own(Some(own(exchange, None))) };
+    match judge(policy, &mut head, &connection) {
         Err(answer) => {
             let response = own(exchange, Some(*answer));
             connection.unread.set(!incoming.is_end_stream());
-            response
+            Answering::Own(Some(finished(response, &connection, is_head)))
         }
         Ok(forward) => {
             let mut letter = Letter::new(head, incoming, expects);
             exchange.progress = Some(Rc::clone(&letter.progress));
             exchange.pool.clone_from(&forward.pool);
             exchange.rule.clone_from(&forward.rule);
-            Sending { exchange, forward, running: Arc::clone(&running) }.run(policy, &mut letter).await
+            let sending = Sending { exchange, forward, running: Arc::clone(&running) };
+            Answering::Asked(Box::pin(async move {
+                let response = sending.run(&mut letter).await;
+                finished(response, &connection, is_head)
+            }))
         }
-    };
+    }
+}
+
+/// As it goes to the client.
+fn finished(mut response: Response<Outgoing>, connection: &Connection, is_head: bool) -> Response<Outgoing> {
     if !connection.is_h2
         && connection.service.finish.number() > 0
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -146,56 +166,6 @@ fn status(failure: Failure) -> StatusCode {
     }
 }
 
-/// A request as long as it may have to be sent again.
-struct Letter {
-    head: Option<Parts>,
-    body: Option<RequestBody>,
-    progress: Rc<Progress>,
-    gate: Option<Arc<Gate>>,
-    is_empty: bool,
-    method: hyper::Method,
-}
-
-impl Letter {
-    fn new(mut head: Parts, incoming: Incoming, expects: Option<HeaderValue>) -> Self {
-        let expects = expects.filter(|_| !incoming.is_end_stream());
-        let gate = expects.is_some().then(Arc::<Gate>::default);
-        if let Some(expects) = expects {
-            head.headers.insert(EXPECT, expects);
-        }
-        let progress = Rc::new(Progress::default());
-        let (is_empty, method) = (incoming.is_end_stream(), head.method.clone());
-        let body = match is_empty {
-            true => RequestBody::empty(Rc::clone(&progress)),
-            false => RequestBody::of_client(incoming, Rc::clone(&progress), gate.clone()),
-        };
-        Self { head: Some(head), body: Some(body), progress, gate, is_empty, method }
-    }
-
-    /// Whether it may go to another real server although one may have got it.
-    fn is_repeatable(&self) -> bool {
-        self.is_empty && may_repeat(&self.method, BodyProgress::Empty)
-    }
-
-    /// The request; a copy stays where it may be needed. `None`: it was sent, and there is none.
-    fn take(&mut self, copy: bool) -> Option<(Parts, RequestBody)> {
-        let head = if copy { self.head.clone() } else { self.head.take() }?;
-        let body = match self.body.take() {
-            Some(body) => body,
-            None if self.is_empty => RequestBody::empty(Rc::clone(&self.progress)),
-            None => return None,
-        };
-        Some((head, body))
-    }
-
-    /// It came back unsent.
-    fn returned(&mut self, request: Request<RequestBody>) {
-        let (head, body) = request.into_parts();
-        self.body = Some(body);
-        self.head.get_or_insert(head);
-    }
-}
-
 struct Sending {
     exchange: Box<Exchange>,
     forward: Forward,
@@ -212,7 +182,7 @@ struct Before {
 /// What came of one attempt.
 #[expect(clippy::large_enum_variant, reason = "nearly all are answers, and live where they are made")]
 enum Attempted {
-    Answered(Response<Incoming>, Way, Pace),
+    Answered(response::Parts, Source, Pace),
     /// None of it was sent.
     Unsent(Failure),
     /// The real server may have got it.
@@ -220,9 +190,10 @@ enum Attempted {
 }
 
 impl Sending {
-    async fn run(mut self, policy: &Policy, letter: &mut Letter) -> Response<Outgoing> {
+    async fn run(mut self, letter: &mut Letter) -> Response<Outgoing> {
         let connection = Rc::clone(&self.exchange.connection);
         let running = Arc::clone(&self.running);
+        let Some(policy) = &running.policy else { return own(self.exchange, None) };
         let service = &connection.service;
         let limit = running.config.http.as_ref().map_or(0, |http| usize::from(http.retries));
         service.budget.request(self.exchange.begun);
@@ -252,11 +223,11 @@ impl Sending {
             let attempted = self.attempt(policy, &entry, letter, again).await;
             let is_unsent = matches!(attempted, Attempted::Unsent(_));
             let failure = match attempted {
-                Attempted::Answered(response, way, pace) => {
+                Attempted::Answered(head, source, pace) => {
                     if passive {
-                        tell(&entry, entry.live.answered(response.status().as_u16(), Instant::now()));
+                        tell(&entry, entry.live.answered(head.status.as_u16(), Instant::now()));
                     }
-                    return self.forwarded(policy, response, way, pace);
+                    return self.forwarded(policy, head, source, pace);
                 }
                 Attempted::Unsent(failure) if tried.len() < limit => failure,
                 // Who was waited for has had the time that the client was meant to wait.
@@ -285,7 +256,7 @@ impl Sending {
         for _ in 0..STALE {
             let idle = &connection.local.idle;
             let ready = idle.ready(entry, &running, connection.ends, fresh, self.forward.upgrade);
-            let (mut way, alarm) = match ready {
+            let (way, alarm) = match ready {
                 Some(ready) => ready,
                 None => {
                     let connecting = Instant::now();
@@ -298,50 +269,103 @@ impl Sending {
                     }
                 }
             };
-            let Some((mut head, body)) = letter.take(copy) else { return Attempted::Lost(Failure::ServerFailed) };
-            policy.named(&mut head, &self.forward, &connection.facts, &entry.config.name);
-            match way {
-                Way::Alone(_) => to_http1(&mut head),
-                Way::Shared { .. } if to_http2(&mut head, entry.tls.is_some()).is_err() => {
-                    return Attempted::Lost(Failure::BadRequest);
-                }
-                Way::Shared { .. } => {}
-            }
-            let request = expecting(Request::from_parts(head, body), letter.gate.as_ref());
             let limits = (timeouts.client, timeouts.server);
             let mut pace = Pace::new(Rc::clone(&letter.progress), limits, alarm);
-            let (sent, is_reused) = match &mut way {
-                Way::Alone(upstream) => {
-                    let is_reused = upstream.is_reused;
-                    (wait(upstream.send(request), &mut pace).await, is_reused)
-                }
-                Way::Shared { sender } => (wait(send_shared(sender.clone(), request), &mut pace).await, true),
-            };
-            match sent {
-                Ok(response) => return Attempted::Answered(response, way, pace),
-                Err(Unanswered::Late(failure)) => return Attempted::Lost(failure),
-                Err(Unanswered::Failed(_)) if let Some(fault) = letter.progress.broken() => {
-                    return Attempted::Lost(fault);
-                }
-                Err(Unanswered::Failed(mut error)) => match error.take_message() {
-                    // Its server had closed it while it waited: that says nothing of the server.
-                    Some(back) if is_reused => letter.returned(back),
-                    Some(back) => {
-                        letter.returned(back);
-                        return Attempted::Unsent(Failure::ServerFailed);
+            match way {
+                Way::Alone(mut upstream) => {
+                    let gate = letter.gate.clone();
+                    let Some((head, body)) = letter.lend() else { return Attempted::Lost(Failure::ServerFailed) };
+                    if policy.names_server() {
+                        let mut named = head.clone();
+                        policy.named(&mut named, &self.forward, &connection.facts, &entry.config.name);
+                        to_http1(&mut named);
+                        upstream.http.ask(&named, body, gate);
+                    } else {
+                        to_http1(head);
+                        upstream.http.ask(head, body, gate);
                     }
-                    // As above, but found out too late. What may be sent twice is.
-                    None if is_reused && copy => {}
-                    None => return Attempted::Lost(Failure::ServerFailed),
-                },
+                    let waited = Waited { http: &mut upstream.http, pace: &mut pace };
+                    match waited.await {
+                        Ok(answer) => {
+                            let mut head = Response::new(()).into_parts().0;
+                            (head.status, head.headers) = (answer.status, answer.headers);
+                            let reason = answer.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok());
+                            if let Some(reason) = reason {
+                                head.extensions.insert(reason);
+                            }
+                            return Attempted::Answered(head, Source::Alone(upstream, answer.body), pace);
+                        }
+                        Err(Unanswered::Late(failure)) => return Attempted::Lost(failure),
+                        Err(Unanswered::Broken(_)) if let Some(fault) = letter.progress.broken() => {
+                            return Attempted::Lost(fault);
+                        }
+                        Err(Unanswered::Broken(Broken::Closed)) => match upstream.http.unsent() {
+                            Some(body) => {
+                                letter.returned(body);
+                                // Its server had closed it while it waited: that says nothing of the server.
+                                if !upstream.is_reused {
+                                    return Attempted::Unsent(Failure::ServerFailed);
+                                }
+                            }
+                            // As above, but found out too late. What may be sent twice is.
+                            None if upstream.is_reused && copy => {}
+                            None => return Attempted::Lost(Failure::ServerFailed),
+                        },
+                        Err(Unanswered::Broken(broken)) => return Attempted::Lost(broken.failure()),
+                    }
+                }
+                Way::Shared { sender } => {
+                    let attempted = self.attempt_shared(policy, entry, letter, (sender, pace, copy));
+                    if let Some(attempted) = Box::pin(attempted).await {
+                        return attempted;
+                    }
+                }
             }
         }
         Attempted::Unsent(Failure::ServerFailed)
     }
 
-    fn forwarded(self, policy: &Policy, response: Response<Incoming>, way: Way, pace: Pace) -> Response<Outgoing> {
+    /// The same over HTTP/2. `None`: the connection was closed before; there may be another one.
+    async fn attempt_shared(
+        &mut self,
+        policy: &Policy,
+        entry: &Arc<Entry>,
+        letter: &mut Letter,
+        (sender, mut pace, copy): (http2::SendRequest<RequestBody>, Pace, bool),
+    ) -> Option<Attempted> {
+        let Some((mut head, body)) = letter.take(copy) else { return Some(Attempted::Lost(Failure::ServerFailed)) };
+        policy.named(&mut head, &self.forward, &self.exchange.connection.facts, &entry.config.name);
+        if to_http2(&mut head, entry.tls.is_some()).is_err() {
+            return Some(Attempted::Lost(Failure::BadRequest));
+        }
+        let request = expecting(Request::from_parts(head, body), letter.gate.as_ref());
+        let mut answer = pin!(send_shared(sender, request));
+        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+            Poll::Pending => pace.poll(cx).map_or(Poll::Pending, |late| Poll::Ready(Err(late))),
+        });
+        match answered.await {
+            Ok(Ok(response)) => {
+                let (head, incoming) = response.into_parts();
+                Some(Attempted::Answered(head, Source::Shared(incoming), pace))
+            }
+            Err(late) => Some(Attempted::Lost(late)),
+            Ok(Err(_)) if let Some(fault) = letter.progress.broken() => Some(Attempted::Lost(fault)),
+            Ok(Err(mut error)) => match error.take_message() {
+                Some(back) => {
+                    let (head, body) = back.into_parts();
+                    letter.head.get_or_insert(head);
+                    letter.returned(Some(body));
+                    None
+                }
+                None if copy => None,
+                None => Some(Attempted::Lost(Failure::ServerFailed)),
+            },
+        }
+    }
+
+    fn forwarded(self, policy: &Policy, mut head: response::Parts, source: Source, pace: Pace) -> Response<Outgoing> {
         let Self { mut exchange, forward, .. } = self;
-        let (mut head, incoming) = response.into_parts();
         let connection = Rc::clone(&exchange.connection);
         if examine_answer(&head, forward.upgrade).is_err() {
             exchange.failed(Failure::ServerFailed);
@@ -355,12 +379,12 @@ impl Sending {
         policy.response(&mut head, &forward, &connection.facts, name, cookie);
         head.version = Version::HTTP_11;
         if head.status == StatusCode::SWITCHING_PROTOCOLS
-            && let Way::Alone(upstream) = way
+            && let Source::Alone(upstream, _) = source
         {
             connection.upgraded(Tunnel::new(exchange, *upstream, pace.cut_number()));
             return Response::from_parts(head, Outgoing::Tunnel);
         }
-        Response::from_parts(head, Outgoing::Server(ServerBody::new(incoming, way, pace, exchange)))
+        Response::from_parts(head, Outgoing::Server(ServerBody::new(source, pace, exchange)))
     }
 
     /// `before`: what another real server has failed with.
@@ -390,25 +414,25 @@ fn expecting(mut request: Request<RequestBody>, gate: Option<&Arc<Gate>>) -> Req
 }
 
 /// Why there is no answer.
-#[expect(clippy::large_enum_variant, reason = "a request comes back within it; it lives where it is made")]
 enum Unanswered {
-    Failed(TrySendError<Request<RequestBody>>),
+    Broken(Broken),
     /// Somebody was silent for too long, or the real server is cut.
     Late(Failure),
 }
 
 /// Waits for an answer as long as something moves.
-async fn wait(
-    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
-    pace: &mut Pace,
-) -> Result<Response<Incoming>, Unanswered> {
-    tokio::pin!(answer);
-    poll_fn(|cx| match answer.as_mut().poll(cx) {
-        Poll::Ready(answered) => Poll::Ready(answered.map_err(Unanswered::Failed)),
-        Poll::Pending => match pace.poll(cx) {
-            Some(failure) => Poll::Ready(Err(Unanswered::Late(failure))),
-            None => Poll::Pending,
-        },
-    })
-    .await
+struct Waited<'a> {
+    http: &'a mut Conversation,
+    pace: &'a mut Pace,
+}
+
+impl Future for Waited<'_> {
+    type Output = Result<Head, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.http.poll_head(cx) {
+            Poll::Ready(answered) => Poll::Ready(answered.map_err(Unanswered::Broken)),
+            Poll::Pending => self.pace.poll(cx).map_or(Poll::Pending, |late| Poll::Ready(Err(Unanswered::Late(late)))),
+        }
+    }
 }

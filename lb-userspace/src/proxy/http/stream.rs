@@ -40,8 +40,13 @@ impl ServerStream {
         }
     }
 
-    /// A real server may answer a request of which it does not want the rest, and close (RFC 9112 section 9.3). hyper
-    /// gives up when it cannot write, so the rest goes nowhere: reading gives the answer, or the error, at once.
+    /// Whether it takes nothing more.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf
+    }
+
+    /// A real server may answer a request of which it does not want the rest, and close (RFC 9112 section 9.3). So
+    /// the rest goes nowhere, and reading gives the answer, or the error, at once.
     fn count(&mut self, written: Poll<io::Result<usize>>, offered: usize) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {

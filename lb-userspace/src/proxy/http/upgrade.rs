@@ -29,7 +29,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// `cut_number`: of the real server's signal, from before the connection was made.
     pub(super) fn new(exchange: Box<Exchange>, upstream: Upstream, cut_number: u64) -> Self {
-        let (stream, begun) = upstream.into_stream();
+        let (stream, begun) = upstream.http.into_stream();
         let (server, live) = stream.into_parts();
         Self { exchange, server, begun, live, cut_number }
     }

@@ -7,21 +7,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use lb_core::config::model::{HttpVersion, SourceAddress};
 use tokio::task::spawn_local;
 
 use super::body::RequestBody;
+use super::conversation::Conversation;
 use super::executor::Local;
 use super::pace::Alarm;
 use super::stream::ServerStream;
@@ -61,55 +59,13 @@ impl Key {
 
 /// A connection of HTTP/1.1 to a real server.
 pub(super) struct Upstream {
-    sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<ServerStream>, RequestBody>,
+    pub(super) http: Conversation,
     /// The key names it by its address.
     _entry: Arc<Entry>,
     key: Key,
     used: Instant,
-    closed: bool,
     /// It has carried a request before.
     pub(super) is_reused: bool,
-}
-
-impl Upstream {
-    /// Drives the connection; true once it is closed.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.closed {
-            self.closed = self.driver.poll_without_shutdown(cx).is_ready();
-        }
-        self.closed
-    }
-
-    /// Sends a request; the connection is driven until the answer's head is there, or hyper's error, with the request
-    /// if none of it was sent.
-    pub(super) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
-        let answer = self.sender.try_send_request(request);
-        async move {
-            tokio::pin!(answer);
-            poll_fn(|cx| {
-                // A closed one may have left its answer behind.
-                self.drive(cx);
-                answer.as_mut().poll(cx)
-            })
-            .await
-        }
-    }
-
-    /// What is below, and what was read of it already: the real server speaks another protocol from here on.
-    pub(super) fn into_stream(self) -> (ServerStream, Bytes) {
-        let parts = self.driver.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
-    }
-
-    /// Whether it could carry another request.
-    fn is_usable(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        !self.drive(&mut cx) && self.sender.is_ready()
-    }
 }
 
 /// Connections to real servers that a worker keeps.
@@ -128,7 +84,7 @@ struct Waiting {
 
 impl Waiting {
     fn is_usable(&mut self) -> bool {
-        !self.alarm.is_cut() && self.upstream.is_usable()
+        !self.alarm.is_cut() && self.upstream.http.is_free()
     }
 }
 
@@ -196,14 +152,11 @@ impl Idle {
             let sender = self.share(key, entry, cut_number, stream).await?;
             return Ok((Way::Shared { sender }, alarm));
         }
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::ConnectFailed)?;
         let upstream = Upstream {
-            sender,
-            driver,
+            http: Conversation::new(stream),
             _entry: Arc::clone(entry),
             key,
             used: Instant::now(),
-            closed: false,
             is_reused: false,
         };
         Ok((Way::Alone(Box::new(upstream)), alarm))
@@ -275,7 +228,13 @@ impl Idle {
     /// Closes what has waited long enough.
     pub(in crate::proxy) fn sweep(&self) {
         self.waiting.borrow_mut().retain(|_, waiting| {
-            waiting.retain_mut(|one| one.upstream.used.elapsed() < IDLE && one.is_usable());
+            waiting.retain_mut(|one| {
+                let idle = one.upstream.used.elapsed();
+                if idle > FRESH {
+                    one.upstream.http.rest();
+                }
+                idle < IDLE && one.is_usable()
+            });
             !waiting.is_empty()
         });
         self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());

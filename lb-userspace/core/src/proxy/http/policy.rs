@@ -112,6 +112,12 @@ impl Policy {
         Decision::Forward(forward)
     }
 
+    /// Whether [`Self::named`] has anything to do.
+    #[must_use]
+    pub fn names_server(&self) -> bool {
+        self.names_server
+    }
+
     /// Makes the edits that name the real server. Where a request is tried on several, each gets a copy of its own.
     pub fn named(&self, head: &mut request::Parts, forward: &Forward, client: &ClientFacts, server: &str) {
         if !self.names_server {
