@@ -78,15 +78,11 @@ fn an_answer_that_tls_still_holds_back_is_sent_before_a_connection_rests() {
 #[test]
 fn who_has_sent_nothing_is_let_go_of_and_who_has_sent_half_is_counted_too() {
     let site = Site::new(&SERVICES.replace("    tls:", "    timeouts: {request: 1s}\n    tls:"));
-    let counted = || -> Vec<(String, u64)> {
-        let views = site.proxy.views();
-        views["shop"].failures.iter().map(|failure| (failure.reason.clone(), failure.count)).collect()
-    };
     // In the clear it is the first bytes that say which HTTP is spoken.
     site.connect("shop").ends();
-    assert_eq!(counted(), []);
+    assert_eq!(site.failures("shop"), []);
     let mut half = site.connect("shop");
     half.say(b"PRI * HT");
     half.ends();
-    assert_eq!(counted(), [("request-timeout".to_owned(), 1)]);
+    assert_eq!(site.failures("shop"), [("request-timeout".to_owned(), 1)]);
 }

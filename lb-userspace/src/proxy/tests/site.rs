@@ -13,12 +13,13 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
+use super::message::Message;
 use crate::proxy::Proxy;
 use crate::tls::testing::{Authority, Folder};
 use crate::tls::{provider, trusted};
 
 /// The longest that a test waits for what is to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Site {
     /// What control said last.
@@ -32,19 +33,24 @@ impl Site {
     /// `services`: as in a configuration; addresses and ports are replaced by some that are free on loopback. All real
     /// servers are up, and are numbered from 0 on. `one.pem` and `one.key` are a certificate for `localhost`.
     pub(super) fn new(services: &str) -> Self {
+        Self::with(services, &[])
+    }
+
+    /// The same with real servers of the test's own: the first ones.
+    pub(super) fn with(services: &str, servers: &[SocketAddr]) -> Self {
         let text = format!("version: 1\nnode: {{interfaces: [{{device: lo}}]}}\nvirtual_services:\n{services}");
         let source = Source { path: "lb.yaml".to_owned(), text };
         let mut config = load(&[source], &|_| None).expect("a configuration").config;
-        let mut number = 0;
+        let (mut number, mut servers) = (0, servers.iter().copied());
         for service in &mut config.virtual_services {
             let port = free_port();
-            service.address = Ipv4Addr::LOCALHOST.into();
+            service.address = address().into();
             service.ports = vec![PortRange { first: port, last: port }];
             if let Some(tls) = &mut service.tls {
                 tls.port = free_port();
             }
             for real in &mut service.real_servers {
-                let server = real_server(number);
+                let server = servers.next().unwrap_or_else(|| real_server(number));
                 number += 1;
                 (real.address, real.port) = (server.ip(), Some(server.port()));
             }
@@ -85,6 +91,12 @@ impl Site {
         SocketAddr::new(service.address, service.ports[0].first)
     }
 
+    /// What has ended badly at a service, and how often.
+    pub(super) fn failures(&self, service: &str) -> Vec<(String, u64)> {
+        let views = self.proxy.views();
+        views[service].failures.iter().map(|failure| (failure.reason.clone(), failure.count)).collect()
+    }
+
     pub(super) fn connect(&self, service: &str) -> Client {
         let stream = TcpStream::connect(self.vip(service)).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -122,6 +134,11 @@ impl Client {
         self.0.get_mut().write_all(bytes).expect("it is heard");
     }
 
+    /// The same connection, for another thread to speak.
+    pub(super) fn another(&self) -> Self {
+        Self(BufReader::new(self.0.get_ref().try_clone().expect("a descriptor")))
+    }
+
     /// That nothing is said, and the connection stays, for so long.
     pub(super) fn hears_nothing(&mut self, during: Duration) {
         self.0.get_ref().set_read_timeout(Some(during)).expect("a timeout");
@@ -136,6 +153,17 @@ impl Client {
         // With something unread a connection ends by a reset.
         let _ = self.0.read_to_end(&mut heard);
         assert_eq!(heard, b"");
+    }
+
+    /// An answer; `None`: the other side has closed before it.
+    pub(super) fn message(&mut self, has_body: bool) -> Option<Message> {
+        Message::read(&mut self.0, has_body)
+    }
+
+    pub(super) fn hear(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes).expect("so many bytes");
+        bytes
     }
 
     pub(super) fn line(&mut self) -> String {
@@ -167,8 +195,14 @@ pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
+/// Where the services of this process are. No connection begins here, and so none takes one of their ports.
+fn address() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
+}
+
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let listener = TcpListener::bind((address(), 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
 }
 
