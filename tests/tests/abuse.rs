@@ -216,13 +216,13 @@ fn ten_thousand_idle_connections_cost_little_and_go_by_themselves() -> Result<()
             let mut most = before;
             for round in 1..=2 {
                 // As many at once as the kernel's queues hold: where they overflow, it accepts by SYN cookies, and of a
-                // client who then says nothing it may never know again.
+                // client who then says nothing it may never know again. A few of them are lost so all the same.
                 let idle = (1..=4).map(|part| -> Result<Standing> {
                     let idle = Standing::idle(&rig.site.client, ICAS_VIP, 2_500)?;
                     wait_until("they are accepted", DEADLINE, || {
                         let status = balancer.status()?;
                         let accepted = status.service("web")?["proxied"]["accepted"].as_u64();
-                        ensure!(accepted >= Some(10_000 * (round - 1) + 2_500 * part), "{accepted:?}");
+                        ensure!(accepted >= Some((10_000 * (round - 1) + 2_500 * part) * 19 / 20), "{accepted:?}");
                         Ok(())
                     })?;
                     Ok(idle)
