@@ -41,7 +41,7 @@ pub(super) struct Conversation {
     read: BytesMut,
     /// How much is read at once.
     at_once: usize,
-    /// What is to be written; `piece` comes behind it.
+    /// What is to be written, a head or a chunk; or a piece of a body whose length was told.
     write: BytesMut,
     piece: Bytes,
     /// Something was written that a flush may still hold back.
@@ -223,7 +223,7 @@ impl Conversation {
         (self.stream, self.read.freeze())
     }
 
-    /// What a connection that waits has to say is that it is closed, or nothing that belongs to a request.
+    /// Whether nothing has come: whatever comes while a connection waits belongs to no request.
     fn is_silent(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -269,22 +269,17 @@ impl Conversation {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
-        match (self.write.is_empty(), self.piece.is_empty()) {
-            (false, true) => stream.poll_write(cx, &self.write),
-            (true, _) => stream.poll_write(cx, &self.piece),
-            (false, false) => {
-                let both = [io::IoSlice::new(&self.write), io::IoSlice::new(&self.piece)];
-                stream.poll_write_vectored(cx, &both)
-            }
-        }
+        let next: &[u8] = if self.write.is_empty() { &self.piece } else { &self.write };
+        Pin::new(&mut self.stream).poll_write(cx, next)
     }
 
     fn written(&mut self, written: usize) {
         (self.begun, self.unflushed) = (true, true);
-        let of_head = written.min(self.write.len());
-        self.write.advance(of_head);
-        self.piece.advance((written - of_head).min(self.piece.len()));
+        if self.write.is_empty() {
+            self.piece.advance(written);
+        } else {
+            self.write.advance(written);
+        }
     }
 
     fn frame(&mut self, frame: Frame<Bytes>) -> Result<(), Broken> {
