@@ -305,8 +305,11 @@ impl Conversation {
         }
         self.body = None;
         if self.chunked {
-            let trailers = trailers.filter(|trailers| trailers.keys().all(|name| self.trailers.contains(name)));
-            wire::write_end(trailers, &mut self.write);
+            let mut announced = HeaderMap::new();
+            for (name, value) in trailers.into_iter().flatten().filter(|(name, _)| self.trailers.contains(name)) {
+                announced.append(name, value.clone());
+            }
+            wire::write_end(Some(&announced), &mut self.write);
         }
         Ok(())
     }

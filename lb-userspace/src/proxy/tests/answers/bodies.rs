@@ -4,8 +4,8 @@ use super::{OK, POST, SHOP, asks, counts, encrypted_shop, noise, shop};
 use crate::proxy::tests::script::{Script, Talk};
 use crate::proxy::tests::site::Site;
 
-/// A chunked body with a trailer.
-const SUMMED: &str = "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
+/// A chunked body with two trailers.
+const SUMMED: &str = "5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
 
 #[test]
 fn a_body_is_the_same_however_its_server_frames_it() {
