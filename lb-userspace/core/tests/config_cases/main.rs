@@ -109,7 +109,7 @@ fn every_case_says_what_is_expected() {
 #[test]
 fn every_code_is_shown_by_a_case() {
     // It takes hundreds of mistakes, and is tested where they are generated; a file that cannot be used takes a disk,
-    // and is tested in `lbctl check`.
+    // and is tested where the shell reads it.
     const GENERATED: &[Code] = &[Code::TooManyProblems, Code::UnusableFile];
     let mut shown: BTreeSet<&Code> = BTreeSet::new();
     for case in yaml_files(&folder()) {
