@@ -7,6 +7,7 @@ mod counts;
 mod exchanges;
 mod homes;
 mod path_mtu;
+mod repeats;
 mod requests;
 mod studies;
 
@@ -15,5 +16,6 @@ pub use counts::Counts;
 pub use exchanges::{Exchange, exchange};
 pub use homes::Homes;
 pub use path_mtu::learn;
+pub use repeats::Repeats;
 pub use requests::{Answered, Requests};
 pub use studies::Studies;
