@@ -9,7 +9,16 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
 /// Asks, and waits for the whole answer.
 pub(super) fn ask(stream: &mut (impl Read + Write)) -> Result<()> {
-    stream.write_all(REQUEST)?;
+    send(stream)?;
+    receive(stream)
+}
+
+pub(super) fn send(stream: &mut impl Write) -> Result<()> {
+    Ok(stream.write_all(REQUEST)?)
+}
+
+/// Waits for the whole answer.
+pub(super) fn receive(stream: &mut impl Read) -> Result<()> {
     let mut buffer = [0; 2048];
     let mut there = 0;
     loop {
