@@ -4,6 +4,7 @@
 //! In: a descriptor that was just opened. Out: whether too few are left. The kernel gives the lowest number that is
 //! free, so that a high number says that all below are in use.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd as _, RawFd};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -12,6 +13,10 @@ use nix::sys::resource::{Resource, getrlimit};
 const SHARE: u64 = 8;
 /// No more than so many.
 const MOST: u64 = 1024;
+
+/// Descriptors that are held against the same limit: fewer than the least that is kept from everybody on a process
+/// that may open a thousand.
+const USES: u8 = 16;
 
 /// Whether a client is to wait, whose connection is this.
 pub(super) fn are_short(socket: &impl AsFd) -> bool {
@@ -30,8 +35,25 @@ pub(super) fn are_still_short(socket: &impl AsFd) -> bool {
 }
 
 fn is_above(number: RawFd, part: u64) -> bool {
-    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
+    let limit = limit();
     u64::try_from(number).is_ok_and(|number| number >= limit - kept(limit) / part)
+}
+
+/// How many files the process may open. The kernel is not asked each time; an administrator who changes the limit of
+/// a running process has it from one of the next connections on.
+fn limit() -> u64 {
+    thread_local! {
+        /// The limit, and how often it may be used before it is asked for again.
+        static KNOWN: Cell<(u64, u8)> = const { Cell::new((0, 0)) };
+    }
+    let (mut limit, mut uses) = KNOWN.get();
+    if uses == 0 {
+        // Without an answer nobody is short.
+        limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(limit, _)| limit);
+        uses = USES;
+    }
+    KNOWN.set((limit, uses - 1));
+    limit
 }
 
 fn kept(limit: u64) -> u64 {
