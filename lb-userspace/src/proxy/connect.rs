@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -36,6 +36,15 @@ impl Source {
             Self::Client(client) => Some(client.ip().to_canonical()),
         }
     }
+}
+
+/// Who speaks first on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// This end, and at once: what it says completes the handshake, without a packet that says nothing else.
+    Us,
+    /// Perhaps the real server, which must then know at once that the connection is there.
+    Either,
 }
 
 /// Why there is no connection.
@@ -119,17 +128,27 @@ impl ConnectError {
     }
 }
 
-/// Opens a connection that sends at once (TCP_NODELAY) and notices when the other end is gone (keepalive).
-/// A caller that gives up drops the future, and with it the attempt.
+/// Opens a connection that sends at once (TCP_NODELAY). A caller that gives up drops the future, and with it the
+/// attempt.
 ///
 /// # Errors
 /// When there is no connection within `limit`.
 ///
 /// # Panics
 /// Outside a tokio runtime with I/O and time enabled.
-pub async fn connect(server: SocketAddr, source: Source, limit: Duration) -> Result<TcpStream, ConnectError> {
+pub async fn connect(
+    server: SocketAddr,
+    source: Source,
+    first: First,
+    limit: Duration,
+) -> Result<TcpStream, ConnectError> {
     let socket = open(server)?;
     bind(&socket, server, source)?;
+    if first == First::Us {
+        // tcp(7): without TCP_QUICKACK an acknowledgement waits for data to go with it, here that of SYN+ACK. What is
+        // not to be had costs a packet.
+        let _ = socket.set_tcp_quickack(false);
+    }
     let socket = TcpSocket::from_std_stream(socket.into());
     let stream = match timeout(limit, socket.connect(server)).await {
         Ok(connected) => connected.map_err(|error| connecting(server, error))?,
@@ -152,7 +171,6 @@ fn open(server: SocketAddr) -> Result<Socket, ConnectError> {
         return Err(ConnectError::TooManyFiles);
     }
     socket.set_tcp_nodelay(true).map_err(failed)?;
-    socket.set_tcp_keepalive(&keepalive()).map_err(failed)?;
     Ok(socket)
 }
 
@@ -172,9 +190,13 @@ fn bind(socket: &Socket, server: SocketAddr, source: Source) -> Result<(), Conne
     socket.bind(&SocketAddr::new(address, 0).into()).map_err(|error| binding(server, address, error))
 }
 
-/// An end that is silent for a minute is asked, and given up after another one.
-fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4)
+/// Has the kernel notice when the other end is gone: one that is silent for a minute is asked, and given up after
+/// another one.
+pub(super) fn keep_alive(stream: &TcpStream) {
+    let asking =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
+    // A socket that takes no options is broken, and its reader hears of it.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&asking);
 }
 
 fn opening(server: SocketAddr, error: io::Error) -> ConnectError {

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
-use super::connect::{ConnectError, Source, connect};
+use super::connect::{ConnectError, First, Source, connect};
 use super::connection::Ends;
 use super::service::{Entry, Running};
 use lb_core::proxy::failure::Failure;
@@ -28,12 +28,23 @@ pub(super) enum Opened {
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
-/// Opens a connection, and tells the real server's passive health how it went.
+impl Opened {
+    /// The socket below.
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Encrypted(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// Opens a connection, and tells the real server's passive health how it went. `first`: who speaks first of what is
+/// carried; a PROXY header or a TLS handshake before it is this end's.
 ///
 /// # Errors
 /// Which counter tells of it.
-pub(super) async fn open(entry: &Entry, running: &Running, ends: Ends) -> Result<Opened, Failure> {
-    let opened = attempt(entry, running, ends).await;
+pub(super) async fn open(entry: &Entry, running: &Running, ends: Ends, first: First) -> Result<Opened, Failure> {
+    let opened = attempt(entry, running, ends, first).await;
     let change = match &opened {
         Ok(_) => entry.live.connected(),
         // What this machine lacks says nothing of the real server.
@@ -60,14 +71,15 @@ pub(super) fn tell(entry: &Entry, change: Option<Change>) {
     }
 }
 
-async fn attempt(entry: &Entry, running: &Running, ends: Ends) -> Result<Opened, Failure> {
+async fn attempt(entry: &Entry, running: &Running, ends: Ends, first: First) -> Result<Opened, Failure> {
     let real = &entry.config;
+    let first = if real.proxy_protocol.is_some() || entry.tls.is_some() { First::Us } else { first };
     let server = SocketAddr::new(real.address, real.port.unwrap_or(ends.vip.port()));
     let source = source(running.config.source_address, ends);
     // For all that it takes until a request can be sent.
     let limit = running.config.proxy.timeouts.connect;
     let begun = Instant::now();
-    let mut stream = connect(server, source, limit).await.map_err(|error| {
+    let mut stream = connect(server, source, first, limit).await.map_err(|error| {
         debug!(%server, %error, "no connection");
         failure(&error)
     })?;

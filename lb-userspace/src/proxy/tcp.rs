@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::choose::{Asker, Chosen, Rdp, choose, key};
-use super::connection::{Ends, peek};
+use super::connect::First;
+use super::connection::{Ends, is_silent, peek};
 use super::open::{Opened, open};
 use super::registry::{Both, Seat};
 use super::relay::{self, Ended, How, Idle};
@@ -44,7 +45,9 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends,
         }
         _ => None,
     };
-    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, rdp.as_ref(), begun)).await else { return };
+    let first = || if is_silent(&client) { First::Either } else { First::Us };
+    let reached = Box::pin(reach(service, &running, ends, rdp.as_ref(), begun, first)).await;
+    let Some((chosen, server)) = reached else { return };
     seat.reached(&chosen.entry.live);
     let meter = Both(seat, &chosen.entry.live);
     let carried = carry(client, server.stream, idle(&running), &meter);
@@ -57,7 +60,8 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends,
 pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends, seat: &Seat) {
     let running = service.running();
     let begun = Instant::now();
-    let Some((chosen, server)) = Box::pin(reach(service, &running, ends, None, begun)).await else { return };
+    let reached = Box::pin(reach(service, &running, ends, None, begun, || First::Either)).await;
+    let Some((chosen, server)) = reached else { return };
     seat.reached(&chosen.entry.live);
     let meter = Both(seat, &chosen.entry.live);
     let carried = carry(client, server.stream, idle(&running), &meter);
@@ -98,13 +102,15 @@ struct Reached {
     cut_number: u64,
 }
 
-/// Chooses and connects; another real server is tried when one does not accept.
+/// Chooses and connects; another real server is tried when one does not accept. `first`: whether the client has
+/// spoken by then.
 async fn reach(
     service: &Service,
     running: &Running,
     ends: Ends,
     rdp: Option<&Rdp>,
     begun: Instant,
+    first: impl Fn() -> First,
 ) -> Option<(Chosen, Reached)> {
     let mut tried = Vec::new();
     let mut before = None;
@@ -124,7 +130,7 @@ async fn reach(
         }
         let cut_number = chosen.entry.live.cut.number();
         let connecting = Instant::now();
-        match open(&chosen.entry, running, ends).await {
+        match open(&chosen.entry, running, ends, first()).await {
             Ok(stream) => return Some((chosen, Reached { stream, took: connecting.elapsed(), cut_number })),
             Err(failure) if tried.len() >= REDISPATCHES => {
                 refused(service, running, ends, begun, failure);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lb_userspace::proxy::connect::{ConnectError, Source, connect};
+use lb_userspace::proxy::connect::{ConnectError, First, Source, connect};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::namespace::Namespace;
@@ -30,7 +30,7 @@ fn narrow() -> Namespace {
 
 /// Connects, and says whom the real server sees.
 async fn seen(listener: &TcpListener, source: Source) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let stream = connect(listener.local_addr().unwrap(), source, PATIENCE).await?;
+    let stream = connect(listener.local_addr().unwrap(), source, First::Either, PATIENCE).await?;
     Ok((stream, listener.accept().await.unwrap().1))
 }
 
@@ -88,7 +88,7 @@ fn routes_that_lead_nowhere_are_told_apart() {
         ];
         for (address, why) in cases {
             let server = SocketAddr::new(ip(address), 80);
-            let error = connect(server, Source::Kernel, PATIENCE).await.unwrap_err();
+            let error = connect(server, Source::Kernel, First::Either, PATIENCE).await.unwrap_err();
             assert_eq!(error.to_string(), format!("{server} cannot be reached: {why}"));
             assert!(error.blames_server());
         }

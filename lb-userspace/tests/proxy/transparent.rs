@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use lb_userspace::netlink::{Answerer, Transparent};
-use lb_userspace::proxy::connect::{Source, connect};
+use lb_userspace::proxy::connect::{First, Source, connect};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -80,7 +80,7 @@ impl Site {
             let seen = scope.spawn(|| answer(&listener));
             self.balancer.run(|| async {
                 let source = Source::Client(SocketAddr::new(client, 40_000));
-                let mut stream = connect(server, source, PATIENCE).await.unwrap();
+                let mut stream = connect(server, source, First::Either, PATIENCE).await.unwrap();
                 let sent = vec![7; 1 << 20];
                 let (mut reader, mut writer) = stream.split();
                 let mut received = vec![0; sent.len()];

@@ -23,6 +23,7 @@ use super::conversation::Conversation;
 use super::executor::Local;
 use super::pace::Alarm;
 use super::stream::ServerStream;
+use crate::proxy::connect::{First, keep_alive};
 use crate::proxy::connection::Ends;
 use crate::proxy::open::open;
 use crate::proxy::service::{Entry, Running};
@@ -139,7 +140,9 @@ impl Idle {
         let key = Key::new(entry, running, ends);
         let cut_number = entry.live.cut.number();
         let alarm = Alarm::new(&entry.live, cut_number);
-        let stream = ServerStream::new(Box::pin(open(entry, running, ends)).await?, Arc::clone(&entry.live));
+        let opened = Box::pin(open(entry, running, ends, First::Us)).await?;
+        keep_alive(opened.socket());
+        let stream = ServerStream::new(opened, Arc::clone(&entry.live));
         let speaks_h2 = match entry.config.http_version {
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,

@@ -3,6 +3,8 @@
 //! The meaning is HAProxy's: a side's timer runs while that side is to send or to receive, and begins anew with
 //! every byte in either direction. A side of which nothing is expected has no timer: a client whose bytes cannot be
 //! taken because the real server does not read; one that has closed its direction, as long as it takes what comes.
+//!
+//! A connection that lasts is told from a short one, once.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,8 @@ pub(super) struct Timers {
     server: Timer,
     /// Where next to look when nothing is expected of anybody.
     far: Instant,
+    /// From here on the connection is long; `None`: that is known.
+    long: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ struct Timer {
 impl Timers {
     pub(super) fn new(idle: Idle, now: Instant) -> Self {
         let timer = |limit: Duration| Timer { limit: limit.min(FAR), since: Some(now) };
-        Self { client: timer(idle.client), server: timer(idle.server), far: now + FAR }
+        Self { client: timer(idle.client), server: timer(idle.server), far: now + FAR, long: Some(now + SHORT) }
     }
 
     /// Of each side: whether it was active, and whether something is expected of it now. The clock is asked only
@@ -61,9 +65,14 @@ impl Timers {
         is_over(&self.server).then_some(Side::Server)
     }
 
-    /// No side's time is over before this.
+    /// Whether the connection has lasted long enough to be called long: said once.
+    pub(super) fn has_become_long(&mut self, now: Instant) -> bool {
+        self.long.take_if(|long| *long <= now).is_some()
+    }
+
+    /// No side's time is over before this, nor is the connection long.
     pub(super) fn next_check(&self) -> Instant {
-        [self.client.deadline(), self.server.deadline()].into_iter().flatten().min().unwrap_or(self.far)
+        [self.client.deadline(), self.server.deadline(), self.long].into_iter().flatten().min().unwrap_or(self.far)
     }
 }
 
@@ -84,6 +93,9 @@ impl Timer {
         self.since.map(|since| since + self.limit)
     }
 }
+
+/// A connection that is over before this was short.
+pub(super) const SHORT: Duration = Duration::from_secs(30);
 
 /// Longer limits mean this one, so that no sum overflows: thirty years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

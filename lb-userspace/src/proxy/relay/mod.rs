@@ -28,6 +28,7 @@ use tokio::time::{Sleep, sleep_until};
 pub use end::End;
 pub use idle::{Idle, Side};
 
+use super::connect::keep_alive;
 use flow::{Flow, Turn};
 use idle::Timers;
 
@@ -77,8 +78,18 @@ pub fn relay<C: End, S: End>(
     idle: Idle,
     meter: &impl Meter,
 ) -> impl Future<Output = Ended> {
+    relay_since(client, server, begun, Timers::new(idle, Instant::now()), meter)
+}
+
+fn relay_since<C: End, S: End>(
+    client: C,
+    server: S,
+    begun: Bytes,
+    timers: Timers,
+    meter: &impl Meter,
+) -> impl Future<Output = Ended> {
     let (to_server, to_client) = (Flow::new(begun), Flow::new(Bytes::new()));
-    let mut relay = Relay { client, server, to_server, to_client, timers: Timers::new(idle, Instant::now()), meter };
+    let mut relay = Relay { client, server, to_server, to_client, timers, meter };
     // Made before the future, which would otherwise hold both ends twice.
     async move {
         let mut alarm = pin!(sleep_until(relay.timers.next_check().into()));
@@ -134,14 +145,20 @@ impl<C: End, S: End, M: Meter> Relay<'_, C, S, M> {
     }
 
     /// There is one alarm for the connection. It is moved when it rings, not when bytes come.
-    fn poll_alarm(&self, mut alarm: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<How> {
+    fn poll_alarm(&mut self, mut alarm: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<How> {
         let check = self.timers.next_check();
         if check < alarm.deadline().into_std() {
             alarm.as_mut().reset(check.into());
         }
         loop {
             ready!(alarm.as_mut().poll(context));
-            let check = match self.timers.expired(Instant::now()) {
+            let now = Instant::now();
+            if self.timers.has_become_long(now) {
+                // Most connections are over by now, and were spared it. Not the client: one that sleeps for an hour
+                // may go on where it was, if its timeout allows it.
+                keep_alive(self.server.socket());
+            }
+            let check = match self.timers.expired(now) {
                 Some(Side::Client) => return Poll::Ready(How::ClientTimeout),
                 Some(Side::Server) => return Poll::Ready(How::ServerTimeout),
                 None => self.timers.next_check(),

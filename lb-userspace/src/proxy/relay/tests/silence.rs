@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{PATIENT, Pattern, relayed};
+use super::{Counts, PATIENT, Pattern, connection, relayed};
 use crate::proxy::relay::idle::Timers;
-use crate::proxy::relay::{How, Idle, Side};
+use crate::proxy::relay::{How, Idle, Side, relay_since};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -121,4 +123,37 @@ async fn a_real_server_that_never_reads_stops_the_client_and_is_the_one_that_is_
     assert!(matches!(ended.how, How::ServerTimeout), "{ended:?}");
     assert!(ended.to_server <= sent as u64);
     drop(server);
+}
+
+#[test]
+fn a_connection_becomes_long_once() {
+    let start = Instant::now();
+    let mut timers = Timers::new(PATIENT, start);
+    assert_eq!(timers.next_check(), start + seconds(30));
+    assert!(!timers.has_become_long(start + seconds(29)));
+    assert!(timers.has_become_long(start + seconds(30)));
+    assert!(!timers.has_become_long(start + seconds(31)));
+    assert_eq!(timers.next_check(), start + PATIENT.client);
+}
+
+#[tokio::test]
+async fn the_real_server_of_a_long_connection_is_asked_whether_it_is_there() {
+    for (age, are_asked) in [(seconds(0), false), (seconds(31), true)] {
+        let (mut client, from_client) = connection().await;
+        let (to_server, mut server) = connection().await;
+        let sockets = [&from_client, &to_server].map(|end| SockRef::from(end).try_clone().unwrap());
+        let counts = Counts::default();
+        let timers = Timers::new(PATIENT, Instant::now() - age);
+        let relay = relay_since(from_client, to_server, Bytes::from_static(b"m"), timers, &counts);
+        let talk = async {
+            server.read_exact(&mut [0]).await.unwrap();
+            server.write_all(b"n").await.unwrap();
+            client.read_exact(&mut [0]).await.unwrap();
+            // Not the client: it may sleep for as long as its timeout allows.
+            assert_eq!(sockets.each_ref().map(|socket| socket.keepalive().unwrap()), [false, are_asked]);
+            drop((client, server));
+        };
+        let (ended, ()) = tokio::join!(relay, talk);
+        assert!(matches!(ended.how, How::Done));
+    }
 }
