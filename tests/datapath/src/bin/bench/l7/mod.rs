@@ -87,7 +87,7 @@ fn take_turns(bed: &Bed, mut rows: Vec<&mut Measured>, arguments: &Arguments) ->
                 row.measure(bed, proxy, arguments.seconds, rate)
             };
             let rate = match row.measure {
-                Measure::Latency => Some(row::pace(bed, &proxies)?),
+                Measure::Latency(percent) => Some(row::pace(bed, &proxies, percent)?),
                 Measure::Idle(_) | Measure::Work(_) => None,
             };
             // Who is first finds the caches cold; everybody is in turn.

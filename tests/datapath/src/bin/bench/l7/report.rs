@@ -33,7 +33,7 @@ impl Measured {
     fn unit(&self) -> String {
         match self.row.measure {
             Measure::Work(_) => format!("{}/CPU-s", self.row.unit),
-            Measure::Latency => format!("{} at 70 % of the peers' peak", self.row.unit),
+            Measure::Latency(percent) => format!("{} at {percent} % of the peers' peak", self.row.unit),
             Measure::Idle(_) => format!("{}/connection", self.row.unit),
         }
     }
