@@ -27,10 +27,9 @@ const LARGE: u64 = 100_000_000;
 const EXCHANGES: usize = 20_000;
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Datagrams that reached a socket of these hosts and found no room: the program was kept waiting.
+/// Datagrams that reached a socket of these hosts and found no room.
 fn no_room(site: &Routed) -> Result<u64> {
-    let of = |host: &Host| host.counter("Udp", "RcvbufErrors");
-    site.ends().map(of).sum()
+    site.ends().map(Host::no_room).sum()
 }
 
 /// Nothing was dropped or damaged on the way.

@@ -215,6 +215,24 @@ impl Host {
         Ok(value.parse()?)
     }
 
+    /// A counter of IPv6 by its name in /proc/net/snmp6, such as `Udp6RcvbufErrors`.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn counter_v6(&self, name: &str) -> Result<u64> {
+        let text = self.enter(|| fs::read_to_string("/proc/thread-self/net/snmp6"))??;
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(value.with_context(|| format!("the kernel has no counter {name}"))?.trim().parse()?)
+    }
+
+    /// Datagrams of both families that reached a socket and found no room: the program was kept waiting.
+    ///
+    /// # Errors
+    /// When the kernel does not count them.
+    pub fn no_room(&self) -> Result<u64> {
+        Ok(self.counter("Udp", "RcvbufErrors")? + self.counter_v6("Udp6RcvbufErrors")?)
+    }
+
     /// Waits until `process` listens at the port.
     ///
     /// # Errors

@@ -158,7 +158,7 @@ impl Run {
     ) -> Result<Self> {
         require("iperf3", PACKAGE)?;
         let (address, number) = (address.to_string(), port.to_string());
-        let no_room = hosts.iter().map(no_room).collect::<Result<_>>()?;
+        let no_room = hosts.iter().map(Host::no_room).collect::<Result<_>>()?;
         let mut servers = Vec::new();
         for host in hosts {
             let at = listen(host).to_string();
@@ -199,7 +199,7 @@ impl Run {
             Ok(over)
         })?;
         let at = over.remove(0);
-        let no_room = no_room(hosts.get(at).context("another list of hosts")?)? - self.no_room[at];
+        let no_room = Host::no_room(hosts.get(at).context("another list of hosts")?)? - self.no_room[at];
         let (name, server) = self.servers.swap_remove(at);
         let got = report(&server)?;
         let number = |of: &Value, name: &str| of[name].as_u64().with_context(|| format!("no {name} in {of}"));
@@ -229,10 +229,6 @@ impl Carried {
         ensure!(self.datagrams > 1_000, "only {} datagrams were sent: {self:?}", self.datagrams);
         Ok(())
     }
-}
-
-fn no_room(host: &Host) -> Result<u64> {
-    host.counter("Udp", "RcvbufErrors")
 }
 
 /// The report that is the whole of a program's log; that the client ended it is no error.
