@@ -10,11 +10,11 @@ use lb_tests::at;
 use lb_tests::deployments::ECHO_PORT;
 use lb_tests::deployments::routed::{Kind, Narrow, Routed, forward, same_family};
 use lb_tests::frame::{self, ETHERNET, UDP};
-use lb_tests::lab::{Host, in_lab, wait_until};
+use lb_tests::lab::{Host, in_lab, require, wait_until};
 use lb_tests::software::echo::{EchoServer, TcpClient, UdpClient};
 use lb_tests::software::iperf::{self, Run};
 use lb_tests::software::nginx::{self, Nginx};
-use lb_tests::traffic::{Beat, exchange, learn};
+use lb_tests::traffic::{Beat, Repeats, exchange, learn};
 
 const ANSWER: Duration = Duration::from_secs(2);
 const HTTP_PORT: u16 = 80;
@@ -139,6 +139,32 @@ fn a_stream_that_nobody_answers_is_not_taken_for_whole() -> Result<()> {
             Ok(arrived)
         })?;
         ensure!(arrived.lost == 0 && arrived.unanswered > 50, "{arrived}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_segment_that_was_lost_is_not_taken_for_one_that_came_twice() -> Result<()> {
+    in_lab("routed-lost", |lab| {
+        let site = Routed::new(lab, Kind::SnatOneArm, Narrow::Nowhere)?;
+        let (client, server) = (&site.client, &site.servers[0]);
+        let _server = iperf::serve(server, server.v4(), LOAD_PORT)?;
+        let whole = Repeats::take(client, &site.servers)?;
+        iperf::tcp_at(client, server.v4(), LOAD_PORT, 1, "20M")?;
+        whole.ensure_none_lost(client, &site.servers)?;
+
+        require("nft", "nftables")?;
+        for line in [
+            "add table ip rig",
+            "add chain ip rig input { type filter hook input priority 0; }",
+            "add rule ip rig input meta length > 1000 numgen inc mod 100 0 drop",
+        ] {
+            server.run(&["nft", line])?.success()?;
+        }
+        let torn = Repeats::take(client, &site.servers)?;
+        iperf::tcp_at(client, server.v4(), LOAD_PORT, 1, "20M")?;
+        let told = torn.ensure_none_lost(client, &site.servers);
+        ensure!(told.is_err(), "segments that were dropped are not missed");
         Ok(())
     })
 }

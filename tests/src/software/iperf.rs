@@ -48,6 +48,14 @@ pub fn tcp(client: &Host, server: IpAddr, port: u16, seconds: u32) -> Result<Loa
     tcp_run(client, server, port, seconds, &[])
 }
 
+/// The same at `rate`, such as `20M` bits a second, which links carry without loss.
+///
+/// # Errors
+/// As for [`tcp`].
+pub fn tcp_at(client: &Host, server: IpAddr, port: u16, seconds: u32, rate: &str) -> Result<Load> {
+    tcp_run(client, server, port, seconds, &["--bitrate", rate])
+}
+
 /// The server sends, to the client.
 ///
 /// # Errors
@@ -199,7 +207,7 @@ impl Run {
             Ok(over)
         })?;
         let at = over.remove(0);
-        let no_room = Host::no_room(hosts.get(at).context("another list of hosts")?)? - self.no_room[at];
+        let no_room = hosts.get(at).context("another list of hosts")?.no_room()? - self.no_room[at];
         let (name, server) = self.servers.swap_remove(at);
         let got = report(&server)?;
         let number = |of: &Value, name: &str| of[name].as_u64().with_context(|| format!("no {name} in {of}"));
