@@ -11,7 +11,6 @@ mod conversation;
 mod counted;
 mod exchange;
 mod executor;
-
 mod letter;
 mod pace;
 mod request;

@@ -95,7 +95,7 @@ impl Timer {
 }
 
 /// A connection that is over before this was short.
-pub(super) const SHORT: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(30);
 
 /// Longer limits mean this one, so that no sum overflows: thirty years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
