@@ -32,7 +32,13 @@ pub(super) fn clean(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
 
 /// The [`clean`] path as the most liberal server reads it: `%2F`, `%5C` and `\` are slashes, several slashes are
 /// one, and what follows a `;` in a segment (path parameters, which servers of Java take out) is not there.
+///
+/// What begins with no slash is no path that rules could be compared with, but for the `*` of OPTIONS (RFC 9112
+/// section 3.2): `\admin` would be `/admin` to some, and a name to others.
 pub(super) fn judged(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    if !path.starts_with('/') && path != "*" {
+        return Err(Ambiguous);
+    }
     let clean = clean(path)?;
     if is_plain(&clean) {
         return Ok(clean);

@@ -55,6 +55,12 @@ fn paths_on_which_servers_differ_are_refused() {
         "/%4",
         "/%zz",
         "/%+1",
+        "\\admin",
+        "\\.",
+        "%2Fadmin",
+        "admin",
+        "**",
+        "",
     ] {
         assert_eq!(judged(path), Err(Ambiguous), "{path}");
     }

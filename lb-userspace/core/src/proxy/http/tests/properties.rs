@@ -254,11 +254,9 @@ proptest! {
         }
         if let Ok(once) = judged(&path) {
             prop_assert_eq!(judged(&once), Ok(once.clone()));
-            if path.starts_with('/') {
-                prop_assert!(once.starts_with('/'));
-                prop_assert!(!once.contains("//") && !once.contains(';') && !once.contains('\\'));
-                prop_assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")));
-            }
+            prop_assert!(once.starts_with('/') || once == "*");
+            prop_assert!(!once.contains("//") && !once.contains(';') && !once.contains('\\'));
+            prop_assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")));
         }
     }
 
