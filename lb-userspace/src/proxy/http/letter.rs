@@ -14,7 +14,7 @@ use super::body::{Gate, Progress, RequestBody};
 
 /// A request as long as it may have to be sent again.
 pub(super) struct Letter {
-    pub(super) head: Option<Parts>,
+    pub(super) head: Parts,
     pub(super) body: Option<RequestBody>,
     pub(super) progress: Rc<Progress>,
     pub(super) gate: Option<Arc<Gate>>,
@@ -35,7 +35,7 @@ impl Letter {
             true => RequestBody::empty(Rc::clone(&progress)),
             false => RequestBody::of_client(incoming, Rc::clone(&progress), gate.clone()),
         };
-        Self { head: Some(head), body: Some(body), progress, gate, is_empty, method }
+        Self { head, body: Some(body), progress, gate, is_empty, method }
     }
 
     /// Whether it may go to another real server although one may have got it.
@@ -43,18 +43,7 @@ impl Letter {
         self.is_empty && may_repeat(&self.method, BodyProgress::Empty)
     }
 
-    /// The request; a copy stays where it may be needed. `None`: it was sent, and there is none.
-    pub(super) fn take(&mut self, copy: bool) -> Option<(Parts, RequestBody)> {
-        let head = if copy { self.head.clone() } else { self.head.take() }?;
-        Some((head, self.body()?))
-    }
-
-    /// The request, whose head stays here.
-    pub(super) fn lend(&mut self) -> Option<(&mut Parts, RequestBody)> {
-        let body = self.body()?;
-        Some((self.head.as_mut()?, body))
-    }
-
+    /// The body to be sent with the head, which stays as it is. `None`: it was sent, and there is none.
     pub(super) fn body(&mut self) -> Option<RequestBody> {
         match self.body.take() {
             Some(body) => Some(body),

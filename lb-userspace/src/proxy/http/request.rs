@@ -18,7 +18,7 @@ use hyper::header::{ALLOW, CONNECTION, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::response;
 use hyper::{Request, Response, StatusCode, Version};
-use lb_core::proxy::http::{Answer, Decision, Forward, Origin, Policy, examine, examine_answer, to_http1, to_http2};
+use lb_core::proxy::http::{Answer, Decision, Forward, Origin, Policy, examine, examine_answer, to_http2};
 
 use super::Connection;
 use super::body::{From as Source, Gate, Outgoing, RequestBody, ServerBody};
@@ -214,8 +214,8 @@ impl Sending {
             let (at, entry) = (chosen.at, Arc::clone(&chosen.entry));
             self.exchange.chosen = Some(chosen);
             connection.watch.seat.reached(&entry.live);
-            if let (Some(url), Some(head)) = (&entry.config.redirect, &letter.head)
-                && let Some(answer) = policy.server_redirect(url, head)
+            if let Some(url) = &entry.config.redirect
+                && let Some(answer) = policy.server_redirect(url, &letter.head)
             {
                 return own(self.exchange, Some(answer));
             }
@@ -274,15 +274,13 @@ impl Sending {
             match way {
                 Way::Alone(mut upstream) => {
                     let gate = letter.gate.clone();
-                    let Some((head, body)) = letter.lend() else { return Attempted::Lost(Failure::ServerFailed) };
+                    let Some(body) = letter.body() else { return Attempted::Lost(Failure::ServerFailed) };
                     if policy.names_server() {
-                        let mut named = head.clone();
+                        let mut named = letter.head.clone();
                         policy.named(&mut named, &self.forward, &connection.facts, &entry.config.name);
-                        to_http1(&mut named);
                         upstream.http.ask(&named, body, gate);
                     } else {
-                        to_http1(head);
-                        upstream.http.ask(head, body, gate);
+                        upstream.http.ask(&letter.head, body, gate);
                     }
                     let waited = Waited { http: &mut upstream.http, pace: &mut pace };
                     match waited.await {
@@ -315,7 +313,7 @@ impl Sending {
                     }
                 }
                 Way::Shared { sender } => {
-                    let attempted = self.attempt_shared(policy, entry, letter, (sender, pace, copy));
+                    let attempted = self.attempt_shared(policy, entry, letter, sender, pace, copy);
                     if let Some(attempted) = Box::pin(attempted).await {
                         return attempted;
                     }
@@ -331,9 +329,12 @@ impl Sending {
         policy: &Policy,
         entry: &Arc<Entry>,
         letter: &mut Letter,
-        (sender, mut pace, copy): (http2::SendRequest<RequestBody>, Pace, bool),
+        sender: http2::SendRequest<RequestBody>,
+        mut pace: Pace,
+        copy: bool,
     ) -> Option<Attempted> {
-        let Some((mut head, body)) = letter.take(copy) else { return Some(Attempted::Lost(Failure::ServerFailed)) };
+        let Some(body) = letter.body() else { return Some(Attempted::Lost(Failure::ServerFailed)) };
+        let mut head = letter.head.clone();
         policy.named(&mut head, &self.forward, &self.exchange.connection.facts, &entry.config.name);
         if to_http2(&mut head, entry.tls.is_some()).is_err() {
             return Some(Attempted::Lost(Failure::BadRequest));
@@ -353,9 +354,7 @@ impl Sending {
             Ok(Err(_)) if let Some(fault) = letter.progress.broken() => Some(Attempted::Lost(fault)),
             Ok(Err(mut error)) => match error.take_message() {
                 Some(back) => {
-                    let (head, body) = back.into_parts();
-                    letter.head.get_or_insert(head);
-                    letter.returned(Some(body));
+                    letter.returned(Some(back.into_body()));
                     None
                 }
                 None if copy => None,

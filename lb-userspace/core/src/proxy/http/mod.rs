@@ -7,9 +7,9 @@
 //! One request takes these steps, and the caller does what stands in brackets:
 //!
 //! ```text
-//! examine ── Policy::request ── [choose a real server] ── Policy::named ── to_http1 or to_http2 ── [send]
-//!                                                                                                   │
-//!            [send to the client] ── Policy::response ── examine_answer ────────────────────────────┘
+//! examine ── Policy::request ── [choose a real server] ── Policy::named ── to_http2, or not ── [send]
+//!                                                                                                │
+//!            [send to the client] ── Policy::response ── examine_answer ─────────────────────────┘
 //! ```
 //!
 //! **Order.** A plain request is first sent to the TLS port where the service says so. Then connection fields, the
@@ -47,7 +47,7 @@ pub use decision::{Decision, Forward};
 pub use examine::{Reason, Refused, examine, examine_answer};
 pub use policy::Policy;
 pub use repeat::{BodyProgress, may_repeat};
-pub use target::{to_http1, to_http2};
+pub use target::to_http2;
 
 #[cfg(test)]
 mod tests;

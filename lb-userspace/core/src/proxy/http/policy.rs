@@ -84,8 +84,9 @@ impl Policy {
     }
 
     /// Judges a request that [`examine`](super::examine) let through, and edits it into what a real server gets:
-    /// path and query as its target, exactly one Host, no field of the connection but those of an upgrade. Version
-    /// and form of the target are then [`to_http1`](super::to_http1)'s or [`to_http2`](super::to_http2)'s.
+    /// path and query as its target, exactly one Host, no field of the connection but those of an upgrade, and TE.
+    /// Over HTTP/1.1 it goes as it is ([`write_request`](crate::proxy::wire::write_request)); over HTTP/2 after
+    /// [`to_http2`](super::to_http2).
     #[must_use]
     pub fn request(&self, head: &mut request::Parts, client: &ClientFacts) -> Decision {
         target::settle(head, client);

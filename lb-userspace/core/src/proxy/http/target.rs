@@ -1,6 +1,6 @@
 //! The target of a request: brought to one form for the rules, and to that of the version spoken to the real server.
 
-use http::header::{HOST, TE};
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
@@ -22,13 +22,6 @@ pub(super) fn settle(head: &mut Parts, client: &ClientFacts) {
     head.headers.insert(HOST, value);
     let path = head.uri.path_and_query().cloned();
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-}
-
-/// Makes an edited request one of HTTP/1.1.
-pub fn to_http1(head: &mut Parts) {
-    // TE would have to be named in Connection, which is the connection's own (RFC 9110 section 10.1.4).
-    head.headers.remove(TE);
-    head.version = Version::HTTP_11;
 }
 
 /// Makes an edited request one of HTTP/2: the host moves into the target (RFC 9113 section 8.3.1). One that asks for

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 
 use super::trailer::may_trail;
@@ -23,7 +23,8 @@ pub enum Framing {
 }
 
 /// Writes a head: the target in origin form, names in lower case, values byte for byte. Where the body ends is written
-/// from `framing` alone, whatever the fields say of it; Connection and Upgrade stay as they are.
+/// from `framing` alone, whatever the fields say of it; Connection and Upgrade stay as they are. TE stays behind: it would
+/// have to be named in Connection, which is the connection's own (RFC 9110 section 10.1.4).
 pub fn write_request(head: &request::Parts, framing: Framing, out: &mut BytesMut) {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let method = head.method.as_str();
@@ -40,7 +41,7 @@ pub fn write_request(head: &request::Parts, framing: Framing, out: &mut BytesMut
     for (name, value) in &head.headers {
         if *name == CONTENT_LENGTH {
             had_length = true;
-        } else if *name != TRANSFER_ENCODING {
+        } else if *name != TRANSFER_ENCODING && *name != TE {
             write_field(name, value, out);
         }
     }

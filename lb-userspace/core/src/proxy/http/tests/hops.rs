@@ -1,9 +1,10 @@
 //! What is removed and added at this hop, both ways.
 
-use super::super::{BodyProgress, may_repeat, to_http1, to_http2};
+use super::super::{BodyProgress, may_repeat, to_http2};
 use super::super::{Origin, Pages, Policy};
 use super::{answered, client, forwarded, head, lines, location, policy, service, tls_on};
 use crate::config::model::{Forwarded, Http};
+use crate::proxy::wire::{Framing, write_request};
 
 fn http(x_forwarded: bool, forwarded: bool, trusted: &[&str]) -> Http {
     let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
@@ -105,9 +106,11 @@ fn trailers_may_be_asked_for_over_http2() {
     let policy = policy(http(false, false, &[]));
     forwarded(policy.request(&mut got, &client(&policy)));
     assert_eq!(lines(&got.headers), ["host: a", "te: trailers"]);
-    to_http1(&mut got);
-    assert_eq!(lines(&got.headers), ["host: a"]);
-    assert_eq!((got.uri.to_string().as_str(), got.version), ("/x", http::Version::HTTP_11));
+    let mut out = bytes::BytesMut::new();
+    write_request(&got, Framing::Chunked, &mut out);
+    assert_eq!(out, "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    to_http2(&mut got, true).unwrap();
+    assert_eq!((got.uri.to_string().as_str(), lines(&got.headers)), ("https://a/x", vec!["te: trailers".into()]));
 }
 
 #[test]

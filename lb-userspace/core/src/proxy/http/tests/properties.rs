@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Uri, Version, request, response};
 use proptest::prelude::*;
 
 use super::super::path::{clean, judged};
-use super::super::{Decision, Pages, Policy, examine, examine_answer, host, to_http1, to_http2};
+use super::super::{Decision, Pages, Policy, examine, examine_answer, host, to_http2};
 use super::{client, service, tls_on};
 use crate::config::model::{
     Condition, Forwarded, HeaderEdit, HeaderMatch, Http, Persistence, PersistenceBy, Rewrite, Rule, RuleAction,
@@ -206,9 +206,6 @@ proptest! {
             prop_assert!(host::is_valid(head.headers["host"].as_bytes()));
             prop_assert!(head.headers.get_all("content-length").iter().count() <= 1);
             prop_assert!(head.headers.get_all("cookie").iter().all(|value| !value.as_bytes().starts_with(b"lb=")));
-            let mut other = head.clone();
-            to_http1(&mut other);
-            prop_assert!(!other.headers.contains_key("te"));
             prop_assert!(to_http2(&mut head, true).is_ok());
         }
     }
