@@ -99,7 +99,7 @@ async fn encrypted(
 ) {
     let handshake = Box::pin(tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(stream)));
     let stream = match handshake.await {
-        Ok(Ok(stream)) => stream,
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => return refuse(service, ends.client, Failure::TlsHandshake, &error),
         Err(_) => return refuse(service, ends.client, Failure::RequestTimeout, &io::ErrorKind::TimedOut.into()),
     };

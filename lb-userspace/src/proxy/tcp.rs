@@ -57,7 +57,7 @@ pub(super) async fn serve(service: &Arc<Service>, client: TcpStream, ends: Ends,
 }
 
 /// A connection whose TLS ends here.
-pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStream>, ends: Ends, seat: &Seat) {
+pub(super) async fn serve_tls(service: &Arc<Service>, client: Box<TlsStream<TcpStream>>, ends: Ends, seat: &Seat) {
     let running = service.running();
     let begun = Instant::now();
     let reached = Box::pin(reach(service, &running, ends, None, begun, || First::Either)).await;
@@ -74,7 +74,7 @@ pub(super) async fn serve_tls(service: &Arc<Service>, client: TlsStream<TcpStrea
 fn carry<'a, C: relay::End + 'a>(client: C, server: Opened, idle: Idle, meter: &'a Both<'a>) -> Carried<'a> {
     match server {
         Opened::Plain(server) => Box::pin(relay::relay(client, server, Bytes::new(), idle, meter)),
-        Opened::Encrypted(server) => Box::pin(relay::relay(client, *server, Bytes::new(), idle, meter)),
+        Opened::Encrypted(server) => Box::pin(relay::relay(client, server, Bytes::new(), idle, meter)),
     }
 }
 

@@ -93,6 +93,20 @@ impl Connection {
     fn upgraded(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
     }
+
+    /// Counts how it ended.
+    fn ended(&self, driven: &Driven) {
+        let failures = &self.service.counters.failures;
+        match driven {
+            Driven::Broken(error) if error.is_parse_too_large() => failures.count(Failure::HeaderTooLarge),
+            Driven::Broken(error) if error.is_parse() => failures.count(Failure::BadRequest),
+            // A request that broke off was counted by itself, and a client may go between two.
+            Driven::Done | Driven::Expired(Expired::Idle | Expired::Rest) | Driven::Broken(_) => {}
+            Driven::Expired(Expired::Unread) => failures.count(Failure::ClientTimeout),
+            Driven::Expired(Expired::Head) => failures.count(Failure::RequestTimeout),
+            Driven::Cut => failures.count(Failure::DrainTimeout),
+        }
+    }
 }
 
 /// Serves a connection until it ends. `alpn`: over TLS, whether HTTP/2 was agreed on.
@@ -159,50 +173,77 @@ async fn serve_http2<S: End + 'static>(connection: Rc<Connection>, stream: S, ma
     let io = Watched::new(stream, Bytes::new(), Rc::clone(&connection.watch));
     let mut serving = builder.serve_connection(io, answers(&connection));
     let driven = drive(&connection, &mut serving).await;
-    end(&connection, driven, None::<TcpStream>).await;
+    connection.ended(&driven);
 }
 
 /// A connection that rests has nothing but its socket: hyper's part is made anew when the client speaks again.
 async fn serve_http1<S: End + 'static>(connection: Rc<Connection>, mut stream: S, max_header: u32) {
     let max_header = usize::try_from(max_header).unwrap_or(usize::MAX);
     let mut begun = Bytes::new();
-    loop {
-        let mut builder = http1::Builder::new();
-        // Fields are at most a hundred, which is hyper's own limit: for another one it would allocate with each header.
-        builder.max_buf_size(max_header.max(LEAST_BUFFER));
-        let io = Watched::new(stream, begun, Rc::clone(&connection.watch));
-        let mut serving = Box::new(builder.serve_connection(io, answers(&connection)));
-        let driven = Box::pin(drive(&connection, &mut *serving)).await;
-        let tunnel = connection.tunnel.take();
-        match (driven, tunnel) {
-            (Driven::Done, Some(tunnel)) => {
-                let parts = serving.into_parts();
-                return Box::pin(tunnel.carry(parts.io.into_inner(), parts.read_buf)).await;
-            }
-            (Driven::Expired(Expired::Rest), _) => {
-                let parts = serving.into_parts();
-                stream = parts.io.into_inner();
-                // Even an empty one keeps the buffer that it is a part of.
-                begun = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-            }
-            (driven @ Driven::Expired(Expired::Head), _) => {
-                let stream = serving.into_parts().io.into_inner();
-                return Box::pin(end(&connection, driven, Some(stream))).await;
-            }
-            (driven, _) => {
-                let refused = matches!(&driven, Driven::Broken(error) if error.is_parse());
-                let answered = matches!(driven, Driven::Done) && connection.unread.get();
-                Box::pin(end(&connection, driven, None::<TcpStream>)).await;
-                if refused || answered {
-                    Box::pin(linger(serving.into_parts().io.into_inner())).await;
-                }
-                return;
-            }
+    let left = loop {
+        // Boxed, as is the rest of what a connection that rests has no room for.
+        match Box::pin(answer_http1(&connection, stream, begun, max_header)).await {
+            Left::Rest(rests, read) => (stream, begun) = (rests, read),
+            left => break left,
         }
         if begun.is_empty()
             && let Some(driven) = rest(&connection, stream.socket()).await
         {
-            return Box::pin(end(&connection, driven, None::<TcpStream>)).await;
+            return connection.ended(&driven);
+        }
+    };
+    if let Left::Tunnel(tunnel, stream, begun) = left {
+        Box::pin(tunnel.carry(stream, begun)).await;
+    }
+}
+
+/// What is left of a connection when hyper has done its part, with what the client has sent already.
+enum Left<S> {
+    /// It rests.
+    Rest(S, Bytes),
+    /// It speaks another protocol from now on.
+    Tunnel(Tunnel, S, Bytes),
+    /// It has ended.
+    Nothing,
+}
+
+/// Answers requests until the connection rests, is upgraded, or ends. `begun`: what was read of it already.
+async fn answer_http1<S: End + 'static>(
+    connection: &Rc<Connection>,
+    stream: S,
+    begun: Bytes,
+    max_header: usize,
+) -> Left<S> {
+    let mut builder = http1::Builder::new();
+    // Fields are at most a hundred, which is hyper's own limit: for another one it would allocate with each header.
+    builder.max_buf_size(max_header.max(LEAST_BUFFER));
+    let io = Watched::new(stream, begun, Rc::clone(&connection.watch));
+    let mut serving = builder.serve_connection(io, answers(connection));
+    let driven = drive(connection, &mut serving).await;
+    match (driven, connection.tunnel.take()) {
+        (Driven::Done, Some(tunnel)) => {
+            let parts = serving.into_parts();
+            Left::Tunnel(tunnel, parts.io.into_inner(), parts.read_buf)
+        }
+        (Driven::Expired(Expired::Rest), _) => {
+            let parts = serving.into_parts();
+            // Even an empty one keeps the buffer that it is a part of.
+            let begun = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+            Left::Rest(parts.io.into_inner(), begun)
+        }
+        (driven @ Driven::Expired(Expired::Head), _) => {
+            connection.ended(&driven);
+            Box::pin(tell_late(serving.into_parts().io.into_inner())).await;
+            Left::Nothing
+        }
+        (driven, _) => {
+            let refused = matches!(&driven, Driven::Broken(error) if error.is_parse());
+            let answered = matches!(driven, Driven::Done) && connection.unread.get();
+            connection.ended(&driven);
+            if refused || answered {
+                Box::pin(linger(serving.into_parts().io.into_inner())).await;
+            }
+            Left::Nothing
         }
     }
 }
@@ -295,25 +336,11 @@ async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
     .await
 }
 
-/// Counts how a connection ended; one whose request did not arrive in time is told so.
-async fn end<S: End>(connection: &Connection, driven: Driven, stream: Option<S>) {
-    let failures = &connection.service.counters.failures;
-    match driven {
-        Driven::Broken(error) if error.is_parse_too_large() => failures.count(Failure::HeaderTooLarge),
-        Driven::Broken(error) if error.is_parse() => failures.count(Failure::BadRequest),
-        // A request that broke off was counted by itself, and a client may go between two.
-        Driven::Done | Driven::Expired(Expired::Idle | Expired::Rest) | Driven::Broken(_) => {}
-        Driven::Expired(Expired::Unread) => failures.count(Failure::ClientTimeout),
-        Driven::Cut => failures.count(Failure::DrainTimeout),
-        Driven::Expired(Expired::Head) => {
-            failures.count(Failure::RequestTimeout);
-            let Some(mut stream) = stream else { return };
-            let answer = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-            // Who does not even read this is left alone soon.
-            let told = async { drop((stream.write_all(answer).await, stream.shutdown().await)) };
-            let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
-        }
-    }
+/// Tells a client that its request did not arrive in time. Who does not even read this is left alone soon.
+async fn tell_late<S: End>(mut stream: S) {
+    let answer = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let told = async { drop((stream.write_all(answer).await, stream.shutdown().await)) };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
 }
 
 /// Closes a connection whose client may still be sending. Closed at once it would be reset, and the client lose the

@@ -41,7 +41,7 @@ impl Tunnel {
                 carry(client, server, [begun, self.begun], self.exchange, &self.live, self.cut_number).await;
             }
             Opened::Encrypted(server) => {
-                carry(client, *server, [begun, self.begun], self.exchange, &self.live, self.cut_number).await;
+                carry(client, server, [begun, self.begun], self.exchange, &self.live, self.cut_number).await;
             }
         }
     }

@@ -21,6 +21,15 @@ impl End for TcpStream {
     }
 }
 
+/// With TLS a stream is a kilobyte large, and each future that it is handed to has room for it: it is handed on in a box.
+impl<S: End> End for Box<S> {
+    const PLAIN: bool = S::PLAIN;
+
+    fn socket(&self) -> &TcpStream {
+        (**self).socket()
+    }
+}
+
 impl End for client::TlsStream<TcpStream> {
     const PLAIN: bool = false;
 
