@@ -9,6 +9,7 @@
 mod body;
 mod conversation;
 mod counted;
+mod drive;
 mod exchange;
 mod executor;
 mod letter;
@@ -23,12 +24,9 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,10 +46,10 @@ use super::relay::End;
 use super::service::Service;
 use super::worker::Local;
 use body::Outgoing;
+use drive::{Driven, drive};
 use executor::{Reading, Streams};
 use lb_core::proxy::failure::Failure;
 use request::handle;
-use timer::Timer;
 use upgrade::Tunnel;
 pub(super) use upstream::Idle;
 use watch::{Expired, Watch, Watched};
@@ -279,63 +277,6 @@ async fn begins_with_preface(socket: &TcpStream) -> io::Result<bool> {
     looked.await.map(|(is_h2, _)| is_h2)
 }
 
-/// A connection of hyper, of either version.
-trait Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
-    /// What is under way is finished, and nothing new begins.
-    fn finish(&mut self);
-}
-
-/// How a connection ended.
-enum Driven {
-    Done,
-    Broken(hyper::Error),
-    Expired(Expired),
-    /// It was cut, because its service was removed.
-    Cut,
-}
-
-/// Drives a connection until it ends, its time is up, or its service goes.
-async fn drive(connection: &Connection, driver: &mut impl Driver) -> Driven {
-    let service = &connection.service;
-    let mut finish = Box::pin(service.finish.after(0));
-    let mut cut = Box::pin(service.cut.after(0));
-    let mut timer = Timer::default();
-    let (mut registered, mut finishing) = (false, false);
-    poll_fn(move |cx| {
-        // Waiting for both is registered once; afterwards their numbers tell.
-        if !registered || service.finish.number() > 0 {
-            registered = true;
-            if cut.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Driven::Cut);
-            }
-            // A client of HTTP/1.1 is told with its next answer: who closes an idle connection may meet a request on it.
-            if connection.is_h2 && !finishing && finish.as_mut().poll(cx).is_ready() {
-                finishing = true;
-                driver.finish();
-            }
-        }
-        if let Poll::Ready(result) = driver.poll(cx) {
-            return Poll::Ready(result.map_or_else(Driven::Broken, |()| Driven::Done));
-        }
-        let running = service.glance();
-        match connection.watch.deadline(&running.config.proxy.timeouts) {
-            Some((deadline, what)) if timer.is_over(deadline, cx) => match what {
-                // HTTP/2 says good-bye; HTTP/1.1 just closes, both by finishing.
-                Expired::Idle if !finishing => {
-                    finishing = true;
-                    driver.finish();
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                what => Poll::Ready(Driven::Expired(what)),
-            },
-            _ => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// Tells a client that its request did not arrive in time. Who does not even read this is left alone soon.
 async fn tell_late<S: End>(mut stream: S) {
     let answer = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -354,34 +295,4 @@ async fn linger<S: End>(mut stream: S) {
     };
     // However it ends, the answer has had its time.
     let _ = tokio::time::timeout(LINGER, closed).await;
-}
-
-impl<S, H> Driver for http1::Connection<Watched<S>, H>
-where
-    S: End + 'static,
-    H: HttpService<Incoming, ResBody = Outgoing, Future: Unpin> + Unpin,
-    H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.poll_without_shutdown(cx)
-    }
-
-    fn finish(&mut self) {
-        Pin::new(self).graceful_shutdown();
-    }
-}
-
-impl<S, H> Driver for http2::Connection<Watched<S>, H, Streams>
-where
-    S: End + 'static,
-    H: HttpService<Incoming, ResBody = Outgoing, Future: 'static>,
-    H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Future::poll(Pin::new(self), cx)
-    }
-
-    fn finish(&mut self) {
-        Pin::new(self).graceful_shutdown();
-    }
 }
