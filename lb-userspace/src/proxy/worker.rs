@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener as Socket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
@@ -162,7 +162,7 @@ async fn sweep(local: Rc<Local>) {
     let mut interval = tokio::time::interval(SWEEP);
     loop {
         interval.tick().await;
-        local.idle.sweep();
+        local.idle.sweep(Instant::now());
         allocator::give_back();
     }
 }
@@ -200,6 +200,7 @@ async fn take(local: &Rc<Local>, listener: &Arc<Listener>, accepted: io::Result<
         Ok((stream, client)) => {
             if descriptors::are_short(&stream) {
                 target.service.counters.failures.count(Failure::AcceptFailed);
+                local.idle.clear();
                 while descriptors::are_still_short(&stream) {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

@@ -107,6 +107,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.local.idle.leaves(self.ends.client);
+    }
+}
+
 /// Serves a connection until it ends. `alpn`: over TLS, whether HTTP/2 was agreed on.
 pub(super) async fn serve<S: End + 'static>(
     local: Rc<Local>,

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ use crate::proxy::open::open;
 use crate::proxy::service::{Entry, Running};
 use lb_core::proxy::failure::Failure;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a connection waits for its next request: less than most servers wait.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -39,22 +42,32 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Connections to one real server that a worker keeps.
 const MOST: usize = 256;
 
-/// Over which connections a request may go: with a PROXY header or the client's address they are one client's.
+/// Over which connections a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     entry: usize,
-    client: Option<SocketAddr>,
+    whose: Whose,
+}
+
+/// Whose requests a connection to a real server may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    Anybody,
+    /// It comes from the client's address.
+    Address(IpAddr),
+    /// Its PROXY header names the client's connection.
+    Connection(SocketAddr),
 }
 
 impl Key {
     fn new(entry: &Arc<Entry>, running: &Running, ends: Ends) -> Self {
-        let client = match (entry.config.proxy_protocol, running.config.source_address) {
-            (Some(_), _) => Some(ends.client),
-            (None, SourceAddress::Client) => Some(SocketAddr::new(ends.client.ip(), 0)),
-            (None, _) => None,
+        let whose = match (entry.config.proxy_protocol, running.config.source_address) {
+            (Some(_), _) => Whose::Connection(ends.client),
+            (None, SourceAddress::Client) => Whose::Address(ends.client.ip()),
+            (None, _) => Whose::Anybody,
         };
         // The entry is kept by the connection: no other one has its address meanwhile.
-        Self { entry: Arc::as_ptr(entry) as usize, client }
+        Self { entry: Arc::as_ptr(entry) as usize, whose }
     }
 }
 
@@ -74,6 +87,8 @@ pub(super) struct Upstream {
 pub(in crate::proxy) struct Idle {
     waiting: RefCell<HashMap<Key, Vec<Waiting>>>,
     shared: RefCell<HashMap<Key, Shared>>,
+    /// Those above that carry the requests of one client's connection only.
+    own: RefCell<HashMap<SocketAddr, Vec<Key>>>,
 }
 
 /// A connection of HTTP/1.1 that carries nothing now.
@@ -94,6 +109,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     entry: Arc<Entry>,
     cut_number: u64,
+    used: Instant,
 }
 
 /// What a request is sent over.
@@ -182,8 +198,9 @@ impl Idle {
                 () = live.cut.after(cut_number) => {}
             }
         });
-        let shared = Shared { sender: sender.clone(), entry: Arc::clone(entry), cut_number };
+        let shared = Shared { sender: sender.clone(), entry: Arc::clone(entry), cut_number, used: Instant::now() };
         self.shared.borrow_mut().insert(key, shared);
+        self.keeps(key);
         Ok(sender)
     }
 
@@ -206,11 +223,12 @@ impl Idle {
 
     fn take_shared(&self, key: Key) -> Option<(Way, u64)> {
         let mut shared = self.shared.borrow_mut();
-        let there = shared.get(&key)?;
+        let there = shared.get_mut(&key)?;
         if there.sender.is_closed() || there.cut_number != there.entry.live.cut.number() {
             shared.remove(&key);
             return None;
         }
+        there.used = Instant::now();
         Some((Way::Shared { sender: there.sender.clone() }, there.cut_number))
     }
 
@@ -221,18 +239,46 @@ impl Idle {
             return;
         }
         given.upstream.used = Instant::now();
+        let key = given.upstream.key;
         let mut waiting = self.waiting.borrow_mut();
-        let waiting = waiting.entry(given.upstream.key).or_default();
+        let waiting = waiting.entry(key).or_default();
         if waiting.len() < MOST {
             waiting.push(given);
+            self.keeps(key);
         }
     }
 
-    /// Closes what has waited long enough.
-    pub(in crate::proxy) fn sweep(&self) {
-        self.waiting.borrow_mut().retain(|_, waiting| {
+    fn keeps(&self, key: Key) {
+        if let Whose::Connection(client) = key.whose {
+            let mut own = self.own.borrow_mut();
+            let keys = own.entry(client).or_default();
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+
+    /// A client's connection has ended: what was opened for it alone is of no use to anybody.
+    pub(super) fn leaves(&self, client: SocketAddr) {
+        for key in self.own.borrow_mut().remove(&client).into_iter().flatten() {
+            self.waiting.borrow_mut().remove(&key);
+            self.shared.borrow_mut().remove(&key);
+        }
+    }
+
+    /// Closes all: there is more need of their files. One of HTTP/2 is closed after the last of its answers.
+    pub(in crate::proxy) fn clear(&self) {
+        self.waiting.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+        self.own.borrow_mut().clear();
+    }
+
+    /// Closes what has waited long enough. One of HTTP/2 is closed after the last of its answers.
+    pub(in crate::proxy) fn sweep(&self, now: Instant) {
+        let (mut waiting, mut shared) = (self.waiting.borrow_mut(), self.shared.borrow_mut());
+        waiting.retain(|_, waiting| {
             waiting.retain_mut(|one| {
-                let idle = one.upstream.used.elapsed();
+                let idle = now.saturating_duration_since(one.upstream.used);
                 if idle > FRESH {
                     one.upstream.http.rest();
                 }
@@ -240,7 +286,11 @@ impl Idle {
             });
             !waiting.is_empty()
         });
-        self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
+        shared.retain(|_, one| now.saturating_duration_since(one.used) < IDLE && !one.sender.is_closed());
+        self.own.borrow_mut().retain(|_, keys| {
+            keys.retain(|key| waiting.contains_key(key) || shared.contains_key(key));
+            !keys.is_empty()
+        });
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GET, OK, POST, asks, encrypted_shop, shop};
+use super::{GET, OK, POST, SHOP, asks, encrypted_shop, shop};
 use crate::proxy::tests::script::{Script, Talk};
+use crate::proxy::tests::site::Site;
 
 /// Without a body it could be sent again; that does not mean that it may be.
 const EMPTY: &str = "POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 0\r\n\r\n";
@@ -174,6 +175,26 @@ fn what_may_not_be_sent_twice_goes_over_a_connection_that_was_used_just_before_o
     client.hears_nothing(Duration::from_millis(1500));
     asks(&mut client, POST);
     assert_eq!([server.heard().0, server.heard().0, server.heard().0], [0, 0, 1]);
+}
+
+#[test]
+fn a_connection_whose_header_names_its_client_is_that_ones_and_is_closed_with_it() {
+    let server = Script::answering(OK);
+    let services = SHOP.replace("192.0.2.84}", "192.0.2.84, proxy_protocol: v1}");
+    let site = Site::with(&services, &[server.address]);
+    let (mut stays, mut leaves) = (site.connect("shop"), site.connect("shop"));
+    for begins in ["PROXY TCP4 ", "GET / "] {
+        for (number, client) in [&mut stays, &mut leaves].into_iter().enumerate() {
+            assert_eq!(asks(client, GET).body, b"ok");
+            let (connection, heard) = server.heard();
+            assert!(connection == number && heard.head.starts_with(begins), "{connection} {}", heard.head);
+        }
+    }
+    leaves.close();
+    server.is_left(1);
+    // The other one has waited for longer.
+    asks(&mut stays, GET);
+    assert_eq!(server.heard().0, 0);
 }
 
 #[test]
