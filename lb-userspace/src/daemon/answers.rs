@@ -7,7 +7,7 @@ use lb_common::abi::{FlowState, ServerId, ServerState};
 use lb_common::datapath::Kind;
 use lb_common::wire::protocol;
 use lb_core::config::effective;
-use lb_core::config::model::{Config, Mode};
+use lb_core::config::model::{Config, Mode, PersistenceBy, VirtualService};
 use lb_core::control::{Measured, ServerMeasures};
 use lb_core::tables::ServerKey;
 use lb_core::view::{self, Configuration, Counter, CounterAction, DoctorLine, Status};
@@ -107,6 +107,9 @@ impl Daemon {
         }
         if self.proxy.lost_lines() > 0 {
             problems.push(format!("{} lines of access logs were lost", self.proxy.lost_lines()));
+        }
+        if config.virtual_services.iter().any(keeps_by_cookie) {
+            problems.extend(self.proxy.forgets_cookies().map(str::to_owned));
         }
         let tables = self.fill(&mut problems);
         problems.extend(self.capacity.problems().iter().cloned());
@@ -221,6 +224,10 @@ fn heard(tables: &crate::dataplane::Tables, names: &BTreeMap<ServerId, ServerKey
         warn!(%error, "the flows could not be looked through for an examination");
     }
     heard
+}
+
+fn keeps_by_cookie(service: &VirtualService) -> bool {
+    service.persistence.as_ref().is_some_and(|persistence| matches!(persistence.by, PersistenceBy::Cookie { .. }))
 }
 
 fn node_name(config: &Config) -> String {

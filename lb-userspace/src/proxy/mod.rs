@@ -375,6 +375,12 @@ impl Proxy {
         self.log_writer.lost()
     }
 
+    /// Why clients with a cookie are placed anew after a restart, if they are.
+    #[must_use]
+    pub fn forgets_cookies(&self) -> Option<&str> {
+        self.token_key.problem()
+    }
+
     /// The certificates in use.
     #[must_use]
     pub fn certificates(&self) -> Option<&Certificates> {
