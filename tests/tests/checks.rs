@@ -233,7 +233,10 @@ fn a_daemon_that_is_killed_leaves_no_script() -> Result<()> {
             Ok(text.trim().to_owned())
         })?;
         let command = || fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
-        ensure!(command().contains("sleep"), "{number} is {:?}", command());
+        wait_until("the script has become what it starts", SEEN, || {
+            ensure!(command().contains("sleep"), "{number} is {:?}", command());
+            Ok(())
+        })?;
 
         balancer.kill();
 
