@@ -47,10 +47,21 @@ impl Daemon {
     /// Writes a plan, unless planning has had its share of the time: when very many servers change at once, their
     /// changes are planned together.
     fn plan_in_turn(&mut self) {
-        let begun = Instant::now();
-        if begun < self.next_plan {
-            return;
+        if Instant::now() >= self.next_plan {
+            self.plan();
         }
+    }
+
+    /// Writes a plan that waits for its turn: who is told of a state may count on it.
+    pub(super) fn catch_up(&mut self) {
+        // One that the kernel refused waits for its retry.
+        if self.control.wants_plan() && self.retry.is_none() {
+            self.plan();
+        }
+    }
+
+    fn plan(&mut self) {
+        let begun = Instant::now();
         if let Err(error) = self.write_plan() {
             error!("the tables could not be brought up to date, tried again in a second: {error:#}");
             self.retry = Some(Instant::now() + RETRY);

@@ -25,7 +25,10 @@ impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) -> Option<End> {
         // A reply that nobody waits for any more belongs to a client that left.
         match request {
-            Request::Status { reply } => drop(reply.send(self.status())),
+            Request::Status { reply } => {
+                self.catch_up();
+                drop(reply.send(self.status()));
+            }
             Request::Connections { query, reply } => self.list_connections(query, reply),
             Request::Persistence { query, reply } => self.list_persistence(query, reply),
             Request::ClearPersistence { query, reply } => self.clear_persistence(query, reply),
